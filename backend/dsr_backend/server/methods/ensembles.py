@@ -20,7 +20,7 @@ from ...runtime.device import limit_threads
 from ...runtime.errors import RequestError
 from ..job import Job
 from ..replies import callers_fault
-from .state import PendingFit, State
+from .state import State
 
 # As many as a fit works on; each takes some hundred MB for a large molecule.
 MOST_THREADS = 8
@@ -135,7 +135,7 @@ def _shapes(state: State, series: EnsembleSeries) -> list[OpenShape]:
     pending = state.pending.get(series.fit)
     if pending.scratch is None:
         raise RequestError("bad-request", f"fit {series.fit!r} is under way: wait for it")
-    number = _trajectory_number(pending, series)
+    number = pending.trajectory_number(series.trajectory or None, messages.Occupancy.METHOD)
     return surface_shapes(pending.surfaces.series(number))
 
 
@@ -146,13 +146,3 @@ def _threads(state: State, request: messages.Occupancy) -> int:
         state.field(series.fit, FieldOptions(trajectory=series.trajectory)).device.type == "cpu" for series in of_fields
     )
     return min(limit_threads(), MOST_THREADS) if on_cpu else 1
-
-
-def _trajectory_number(pending: PendingFit, series: EnsembleSeries) -> int:
-    names = pending.trajectories
-    if series.trajectory not in (names or ("",)):
-        raise RequestError(
-            "bad-request",
-            f"{series.fit!r} has no surfaces of {series.trajectory!r}; there: {', '.join(names) or 'one'}",
-        )
-    return names.index(series.trajectory) if names else 0

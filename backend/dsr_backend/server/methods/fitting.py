@@ -86,7 +86,7 @@ def _open_scratch(state: State, job: Job, request: messages.Open) -> messages.Op
 def take_surface(state: State, job: Job, request: messages.Surface) -> messages.SurfaceResult:
     """Keep the surface of a state until all are there."""
     pending = state.pending.get(request.fit)
-    number = _trajectory_number(pending, request)
+    number = pending.trajectory_number(request.trajectory, request.METHOD)
     with callers_fault():
         surface = Surface(request.state, request.points, request.normals, request.faces, request.atoms)
         pending.surfaces.put(number, surface)
@@ -240,21 +240,6 @@ def _preview(job: Job, request: messages.Open, options: messages.PreviewOptions)
         show,
         job.log_about(f"fit {request.fit!r}"),
     )
-
-
-def _trajectory_number(pending: PendingFit, request: messages.Surface) -> int:
-    """Return the place of the request's trajectory among those of the fit. Raises RequestError."""
-    names, trajectory = pending.trajectories, request.trajectory
-    if names and trajectory not in names:
-        raise RequestError(
-            "bad-request", f"surface needs trajectory as one of {', '.join(names)}, got {str(trajectory)[:100]!r}"
-        )
-    if trajectory is not None and not names:
-        raise RequestError(
-            "bad-request",
-            f"fit {request.fit!r} is of one trajectory, not of {trajectory[:100]!r}: leave trajectory out",
-        )
-    return names.index(str(trajectory)) if names else 0
 
 
 def _begin_preview(pending: PendingFit, surfaces: Sequence[Surface], job: Job) -> None:

@@ -41,6 +41,23 @@ class PendingFit:
         """Names of the trajectories, in the order of `surfaces`; none for a single one."""
         return self.request.trajectories or ()
 
+    def trajectory_number(self, trajectory: str | None, method: str) -> int:
+        """Return the place of a trajectory in `surfaces`; None for the single one.
+
+        method: that asks, for the message. Raises RequestError.
+        """
+        names = self.trajectories
+        if names and trajectory not in names:
+            raise RequestError(
+                "bad-request", f"{method} needs trajectory as one of {', '.join(names)}, got {str(trajectory)[:100]!r}"
+            )
+        if trajectory is not None and not names:
+            raise RequestError(
+                "bad-request",
+                f"fit {self.request.fit!r} is of one trajectory, not of {trajectory[:100]!r}: leave trajectory out",
+            )
+        return names.index(str(trajectory)) if names else 0
+
     def close(self) -> None:
         """Leave the surfaces to whoever resumes the fit."""
         self.surfaces.close()
