@@ -39,7 +39,7 @@ MIDDLE = 50.0
 # side, unless its angles are very blunt.
 TO_SAMPLES = 0.3
 # Triangles tried for each node near a surface: of AdK's, one in 700 is 0.02 to 0.16 Å off, and none has the wrong sign.
-NEAR_CANDIDATES = 4
+TRIANGLES_TRIED = 4
 # Normals are differences of the occupancy over so many spacings.
 NORMAL_SPACINGS = 1.5
 Progress = Callable[[float], None]
@@ -110,7 +110,7 @@ class SurfaceShape(Shape):
                 raise Cancelled("cancelled while an occupancy was computed")
 
         values = torch.full((lattice.size,), math.nan)
-        values[nodes] = self._mesh.signed_distance(lattice.nodes(nodes), check, NEAR_CANDIDATES)
+        values[nodes] = self._mesh.signed_distance(lattice.nodes(nodes), check, TRIANGLES_TRIED)
         return lattice, _with_sides(values.view(lattice.shape), spacing)
 
     def _band(self, lattice: Lattice, cells: int) -> torch.Tensor:

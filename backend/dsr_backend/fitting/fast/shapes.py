@@ -35,7 +35,7 @@ SHAPES_END = 0.9
 VALIDATION_POINTS, VALIDATION_WIDTHS = 8_000, (0.3, 1.0)
 # Triangles tried for the distance of a node: the one with the nearest centre. Points on the surface correct the
 # distances, and with four triangles no score of AdK changes by 0.0001.
-CANDIDATES = 1
+TRIANGLES_TRIED = 1
 # Å; where the warp folds, its inverse misses a node by more.
 MAX_MISS = 0.1
 # Å from the surface, of the points off it.
@@ -162,7 +162,7 @@ def measure_state(
     start, missed = _band_residuals(state, band, coarse_lattice, coarse, band_neighbours)
     observed = _surface_observations(state, band, coarse_lattice, coarse, missed, generator)
     held_out = _validation_points(mesh, generator)
-    distance = mesh.signed_distance(held_out, job.raise_if_cancelled, CANDIDATES)
+    distance = mesh.signed_distance(held_out, job.raise_if_cancelled, TRIANGLES_TRIED)
     return Measured(coarse, start, missed, observed, held_out, distance)
 
 
@@ -179,7 +179,7 @@ class _State:
     def distances(self, lattice: Lattice, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the distances f4[M] (Å) of the nodes `numbers` i8[M], and bool[M]: whether the inverse misses them."""
         x, miss = self.warp.inverse(lattice.nodes(numbers))
-        return self.mesh.signed_distance(x, self.check, CANDIDATES), miss > MAX_MISS
+        return self.mesh.signed_distance(x, self.check, TRIANGLES_TRIED), miss > MAX_MISS
 
 
 def _coarse_distances(state: _State, lattice: Lattice, neighbours: torch.Tensor) -> torch.Tensor:
@@ -347,7 +347,7 @@ def _stand_ins(
         return (in_band & missed[rows.clamp(0, band.count - 1).long()]).any(1)
 
     points = torch.cat([chunk[is_missed(chunk)] for chunk in torch.split(points, CHUNK)])
-    return points, mesh.signed_distance(points, state.check, CANDIDATES)
+    return points, mesh.signed_distance(points, state.check, TRIANGLES_TRIED)
 
 
 def _validation_points(mesh: TriangleMesh, generator: torch.Generator) -> torch.Tensor:
