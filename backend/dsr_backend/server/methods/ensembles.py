@@ -99,11 +99,11 @@ def landscape(state: State, job: Job, request: messages.Landscape) -> messages.L
         ),
         lags=tuple(result.lags.tolist()),
         rows=rows,
-        js=result.js if math.isfinite(result.js) else None,
-        floor=result.floor if math.isfinite(result.floor) else None,
-        run_floor=result.run_floor if math.isfinite(result.run_floor) else None,
-        samples=result.samples if math.isfinite(result.samples) else None,
-        reference_samples=result.reference_samples if math.isfinite(result.reference_samples) else None,
+        js=_known(result.js),
+        floor=_known(result.floor),
+        run_floor=_known(result.run_floor),
+        samples=_known(result.samples),
+        reference_samples=_known(result.reference_samples),
         notes=result.notes,
         axes=result.axes,
         edges=result.edges,
@@ -117,6 +117,10 @@ def landscape(state: State, job: Job, request: messages.Landscape) -> messages.L
         reference_axes=result.reference_axes if len(result.reference_axes) else None,
         reference_rmsf=None if result.reference_rmsf is None else result.reference_rmsf.astype(np.float32),
     )
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 METHODS = {messages.Occupancy: occupancy, messages.Landscape: landscape}
