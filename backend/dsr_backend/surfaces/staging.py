@@ -19,6 +19,7 @@ import filelock
 
 from pymol_dsr.shared import atomic_write
 from pymol_dsr.shared.names import is_name
+from pymol_dsr.shared.safetensors_header import read_texts
 from pymol_dsr.shared.surfaces_format import NPZ, SAFETENSORS
 
 from ..runtime.errors import RequestError
@@ -235,8 +236,7 @@ def _training_step(path: Path) -> int | None:
     """Return the step of a training's checkpoint from the header of the file: torch may not be loaded yet."""
     try:
         with open(path, "rb") as file:
-            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), 2**20)))
-        step = json.loads(header["__metadata__"]["state"])["step"]
+            step = json.loads(read_texts(file)["state"])["step"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return step if isinstance(step, int) else None
