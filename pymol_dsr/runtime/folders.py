@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass
 
 from ..shared import paths
+from ..shared.fits_folder import DETACHED, FIT, SURFACES
 from ..shared.safetensors_header import read_texts
 from .install import FOLDER, LOG
 from .settings import Settings
@@ -31,10 +32,10 @@ class WrittenFile:
 
 
 KINDS = {
-    ".dsr": "a fit",
-    ".dsr.previous": "the fit of that name before",
-    ".surfaces": "of an interrupted fit: surfaces and training; dsr_resume goes on",
-    ".detached": "of a fit in a process of its own: what was asked, how far it is, its log",
+    FIT: "a fit",
+    f"{FIT}.previous": "the fit of that name before",
+    SURFACES: "of an interrupted fit: surfaces and training; dsr_resume goes on",
+    DETACHED: "of a fit in a process of its own: what was asked, how far it is, its log",
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pymol_dsr.shared import atomic_write, messages
+from pymol_dsr.shared.fits_folder import DETACHED, FIT, SURFACES
 from pymol_dsr.shared.messages import FitStatus
 from pymol_dsr.shared.scratch import ScratchFolder
 
@@ -21,7 +22,6 @@ from ...results.mesh import Mesh
 from ...runtime.device import choose_device
 from ...runtime.errors import Cancelled, RequestError
 from ...runtime.folders import fits_folder
-from ...surfaces import staging
 from ...surfaces.staging import TRAINING, SurfaceStaging
 from ...surfaces.surface import Surface
 from .. import detached_registry
@@ -31,7 +31,7 @@ from .results import nearest_of
 from .state import PendingFit, State
 
 # Endings of the files of a fit in the folder of fits.
-SUFFIXES = (".dsr", staging.SUFFIX, detached_registry.SUFFIX)
+SUFFIXES = (FIT, SURFACES, DETACHED)
 
 
 def open_fit(state: State, job: Job, request: messages.Open) -> messages.OpenResult:
@@ -280,7 +280,7 @@ def keep(state: State, job: Job, name: str) -> str | None:
 
     None where that failed, which costs no fit: it stays among those that are not kept.
     """
-    path = fits_folder() / f"{name}.dsr"
+    path = fits_folder() / f"{name}{FIT}"
     try:
         data = dsr_file.to_bytes(state.get(name))
         with atomic_write.naming_errors(path, len(data)):

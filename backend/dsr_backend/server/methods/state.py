@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pymol_dsr.shared.atomic_write import previous_of
+from pymol_dsr.shared.fits_folder import FIT
 from pymol_dsr.shared.messages import FitStatus, Open
 from pymol_dsr.shared.options import FieldOptions
 from pymol_dsr.shared.scratch import ScratchFolder
@@ -119,7 +120,7 @@ class FittedFields:
     def get(self, name: str) -> Field | Family:
         """Return the fit of that name. Raises RequestError `no-fit`."""
         if name not in self._fitted:
-            path = fits_folder() / f"{name}.dsr"
+            path = fits_folder() / f"{name}{FIT}"
             if not (path.is_file() or previous_of(path).is_file()):
                 names = ", ".join(sorted(self._fitted)) or "none"
                 raise RequestError(
