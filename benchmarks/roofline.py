@@ -58,7 +58,7 @@ class Part:
 def counted(field: FastField, nodes: int, points: int, seconds: dict[str, float]) -> list[Part]:
     """The parts of a fit with exact distances of `nodes` nodes and `points` points of surfaces, of all states."""
     preset = PRESETS["fast"]
-    tests = nodes * shapes.CANDIDATES
+    tests = nodes * shapes.TRIANGLES_TRIED
     distances = Part("distances to the surface", tests * 9 * FLOAT, tests * PER_TRIANGLE, seconds["distances"])
     # A v: indices, weights, values; Aᵀ: products written and read, indices again, sums read and written.
     visits = points * CORNERS * preset.iterations * 2

@@ -20,10 +20,11 @@ from .runtime import folders
 from .runtime.settings import Settings
 from .shared import molecule_files
 from .shared.states import StatesError
+from .shared.surfaces_format import suffix_of
 from .surfaces import extract, stream, surfaces_file
 from .surfaces.remedies import FOR_TERMINALS
 from .surfaces.source import ExtractError, Source, Surface
-from .surfaces.trajectory_file import READERS, can_stream, suffix_of
+from .surfaces.trajectory_file import READERS, can_stream
 from .surfaces.workers import compute_surfaces
 
 # Bytes of a trajectory from which on it matters that PyMOL holds all of it.

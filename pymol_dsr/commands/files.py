@@ -30,6 +30,7 @@ from ..shared.options import (
     SurfaceOptions,
     mesh_resolution,
 )
+from ..shared.paths import names_by_time
 from ..shared.reading import ReadError, read_file
 from ..surfaces import extract, surfaces_file, workers
 from .arguments import STEADY, chosen_trajectory, fit_name, new_fit_name, path_to_write, requested_times
@@ -386,9 +387,6 @@ def _movie_mesh(mesh: MeshOptions, count: int) -> MeshOptions:
 
 def _targets(path: str, format: str, times: Sequence[float]) -> dict[str, list[float]]:
     """Return the files to write, each with its times: several in a .glb, one in any other."""
-    if len(times) == 1 or format == "glb":
+    if format == "glb":
         return {path: [float(time) for time in times]}
-    stem, suffix = os.path.splitext(path)
-    # As many digits as tell the times apart.
-    digits = max(2, *(len(repr(float(time)).split(".")[1]) for time in times))
-    return {f"{stem}_{time:0{5 + digits}.{digits}f}{suffix}": [float(time)] for time in times}
+    return {name: [float(time)] for name, time in zip(names_by_time(path, times), times, strict=True)}

@@ -25,6 +25,8 @@ from ..shared.names import is_name, rule_against
 from ..shared.options import FieldOptions
 from ..shared.reading import read_file
 from ..shared.superpose import is_apart
+from ..shared.values import ValueFault
+from ..shared.weights import check_weights, numbers_in
 from ..surfaces import extract
 from ..surfaces.extract import one_state_line
 from ..surfaces.source import Source
@@ -366,10 +368,11 @@ def parse_weights(words: Any) -> tuple[float, ...] | None:
     try:
         if os.path.isfile(path):
             content = read_file(path, MOST_BYTES).decode("utf-8")
-        lines = (line.partition("#")[0].replace(",", " ") for line in content.splitlines())
-        weights = tuple(float(word) for line in lines for word in line.split())
+        weights = numbers_in(content)
     except ValueError as error:
         raise CmdException(f"weights {text[:80]}: they are neither numbers nor a text file of numbers") from error
-    if not all(np.isfinite(weight) and weight >= 0.0 for weight in weights) or not sum(weights) > 0.0:
-        raise CmdException(f"weights {text[:80]}: they must be 0 or more, and not all 0")
+    try:
+        check_weights(weights, f"weights {text[:80]}")
+    except ValueFault as fault:
+        raise CmdException(str(fault)) from fault
     return weights

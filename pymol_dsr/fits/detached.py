@@ -11,12 +11,12 @@ from ..backend.process import BackendError, LaunchError
 from ..runtime.folders import fits_folder
 from ..runtime.settings import Settings
 from ..shared import messages
+from ..shared.fits_folder import DETACHED
 from .fit import Phase
 
 if TYPE_CHECKING:
     from .fit import Fit
 
-SUFFIX = ".detached"
 # A finished one has the phase `ready` in the backend, and is not loaded here yet.
 PHASES = {
     "ready": Phase.STORED,
@@ -48,7 +48,7 @@ def likely(settings: Settings, name: str = "") -> bool:
         return True
     folder = fits_folder(settings)
     files = os.listdir(folder) if os.path.isdir(folder) else []
-    return f"{name}{SUFFIX}" in files if name else any(file.endswith(SUFFIX) for file in files)
+    return f"{name}{DETACHED}" in files if name else any(file.endswith(DETACHED) for file in files)
 
 
 def statuses(backend: Backend) -> dict[str, messages.DetachedStatus]:

@@ -11,6 +11,7 @@ from typing import Any
 from ..backend.client import Backend
 from ..runtime.folders import fits_folder
 from ..shared import messages
+from ..shared.fits_folder import ABOUT, SURFACES
 from ..shared.names import is_name
 from ..shared.options import FitOptions, StartOptions
 from ..shared.surfaces_format import is_surfaces_path
@@ -20,8 +21,6 @@ from ..surfaces import extract
 from ..surfaces.source import ExtractError, Source
 from .jobs import Jobs
 from .request import AskedFit, FitRequest, digest
-
-SUFFIX = ".surfaces"
 
 
 @dataclass(frozen=True)
@@ -122,8 +121,8 @@ def interrupted_in(folder: str) -> dict[str, Interrupted]:
     fits = {}
     for entry in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         path = os.path.join(folder, entry)
-        if entry.endswith(SUFFIX) and os.path.isfile(os.path.join(path, "about.json")):
-            name = entry.removesuffix(SUFFIX)
+        if entry.endswith(SURFACES) and os.path.isfile(os.path.join(path, ABOUT)):
+            name = entry.removesuffix(SURFACES)
             if not is_name(name):
                 continue
             count = sum(is_surfaces_path(file) for inner, _, files in os.walk(path) if inner != path for file in files)

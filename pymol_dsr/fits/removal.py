@@ -10,13 +10,12 @@ from pathlib import Path
 from ..runtime.folders import fits_folder
 from ..runtime.settings import Settings
 from ..shared import atomic_write, messages
-from . import detached
+from ..shared.fits_folder import DETACHED, FIT, LOCK, SURFACES
 from .fit import JobError
 from .jobs import Jobs
 
 # Endings of a finished fit in the folder, with the one of its name before, and of the surfaces of an interrupted one.
-FINISHED, INTERRUPTED = (".dsr", ".dsr.previous"), (".surfaces",)
-LOCK = "lock"
+FINISHED, INTERRUPTED = (FIT, f"{FIT}.previous"), (SURFACES,)
 
 
 def files_of(settings: Settings, name: str, endings: Sequence[str] = (*FINISHED, *INTERRUPTED)) -> list[Path]:
@@ -37,7 +36,7 @@ def remove_fit(jobs: Jobs, name: str, endings: Sequence[str] = (*FINISHED, *INTE
         raise JobError(f"there is no fit {name} (there: {', '.join(sorted(jobs.fits)) or 'none'})")
     if fit is not None and fit.activity:
         raise JobError(f"{name} is busy with {fit.activity}; wait for it, or dsr_cancel {name}")
-    if (Path(fits_folder(jobs.settings)) / f"{name}{detached.SUFFIX}").exists():
+    if (Path(fits_folder(jobs.settings)) / f"{name}{DETACHED}").exists():
         raise JobError(
             f"{name} is detached; dsr_cancel {name} stops it, and dsr_movie {name} takes it when it is ready"
         )

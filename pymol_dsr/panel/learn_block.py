@@ -12,6 +12,7 @@ from ..commands.running import Runner
 from ..scene.gui_thread import in_gui
 from ..shared import messages
 from ..shared.learn_options import GeneratorOptions, LearnOptions
+from ..shared.plots import BLUE
 from ..sources.jobs import TrainingErrors
 from ..sources.learning import run_learning
 from .charts import Chart, Line, Plot
@@ -21,7 +22,6 @@ from .widgets import fold_button, narrow, offer_beside_typed, spin, typed_combo
 KIND_LABELS = {LearnOptions.kind: "a potential, to simulate with", GENERATOR: "a generator, to continue with"}
 EMPTY = "the errors of the training appear here"
 TITLE = "Learn from these trajectories"
-BLUE = "#1f77b4"
 GREY = "#7f7f7f"
 MOST_JOINED = 8
 

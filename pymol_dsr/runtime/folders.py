@@ -9,7 +9,9 @@ import os
 import tempfile
 from dataclasses import dataclass
 
-from ..shared import frames, paths
+from ..shared import paths
+from ..shared.fits_folder import DETACHED, FIT, SURFACES
+from ..shared.safetensors_header import read_texts
 from .install import FOLDER, LOG
 from .settings import Settings
 
@@ -18,7 +20,6 @@ MODELS, MODEL_SUFFIX = "models", ".dsrm"
 MODEL_FORMATS = {"potential": "dsr potential 1", "generator": "dsr generator 1"}
 SIMULATIONS = "simulations"
 """Folder of kept simulations beside that of fits."""
-LONGEST_HEADER = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class WrittenFile:
 
 
 KINDS = {
-    ".dsr": "a fit",
-    ".dsr.previous": "the fit of that name before",
-    ".surfaces": "of an interrupted fit: surfaces and training; dsr_resume goes on",
-    ".detached": "of a fit in a process of its own: what was asked, how far it is, its log",
+    FIT: "a fit",
+    f"{FIT}.previous": "the fit of that name before",
+    SURFACES: "of an interrupted fit: surfaces and training; dsr_resume goes on",
+    DETACHED: "of a fit in a process of its own: what was asked, how far it is, its log",
 }
 
 
@@ -66,15 +67,11 @@ def learned_models(settings: Settings, kind: str) -> list[str]:
 @functools.lru_cache(maxsize=200)
 def _model_format(path: str, written: float) -> str:
     """Return the format that the header of a file of tensors names, written at that time; empty for no such file."""
-    with open(path, "rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        text = stream.read(length) if length <= LONGEST_HEADER else b""
     try:
-        header = frames.parse_json(text.decode())
+        with open(path, "rb") as stream:
+            return read_texts(stream).get("format", "")
     except ValueError:
         return ""
-    metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    return str(metadata.get("format", "")) if isinstance(metadata, dict) else ""
 
 
 def written_files(settings: Settings) -> list[WrittenFile]:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from .messages import LandscapeResult
-from .plots import DPI, named_places
+from .plots import BLUE, DPI, named_places
 
 SIZE = (11.0, 6.6)  # inches
 MOST_KT = 6.0
-COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2")
+COLORS = (BLUE, "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2")
 REFERENCE = "0.45"
 
 

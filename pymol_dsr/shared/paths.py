@@ -20,6 +20,16 @@ def fits_folder(setting: str = "") -> str:
     return os.path.join(fits_home(setting), "fits")
 
 
+def names_by_time(path: str, times: Sequence[float]) -> list[str]:
+    """Return the path of each time's file: `path` itself for a single time, else with the time in its name."""
+    if len(times) == 1:
+        return [path]
+    stem, suffix = os.path.splitext(path)
+    # As many digits as tell the times apart.
+    digits = max(2, *(len(repr(float(time)).split(".")[1]) for time in times))
+    return [f"{stem}_{time:0{5 + digits}.{digits}f}{suffix}" for time in times]
+
+
 def file_to_write(path: str, suffixes: Sequence[str], argument: str = "") -> str:
     """Expand ~ and variables in the path of a file to write, and check it; the path is absolute then.
 

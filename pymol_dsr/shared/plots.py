@@ -19,6 +19,7 @@ WIDTH, ROW_HEIGHT, TITLE_HEIGHT, BARS_HEIGHT = 10.0, 2.1, 0.6, 2.6  # inches
 COLUMNS = 2
 DPI = 120
 FITTED_RANGE = "fitted range"
+BLUE = "#1f77b4"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Quantity:
     """A quantity over time: title with its unit, colour, and whether its axis begins at 0."""
 
     title: str
-    color: str = "#1f77b4"
+    color: str = BLUE
     from_zero: bool = False
 
 
@@ -48,7 +49,7 @@ METRICS = {
 RMSD = Quantity("RMSD from the state before (Å)", "#595959", True)
 # Colour and line style of each method of an evaluation; the first is the fit.
 METHODS = {
-    FIELD: ("#1f77b4", "-"),
+    FIELD: (BLUE, "-"),
     **{baseline.method: (baseline.color, baseline.line) for baseline in BASELINES.values()},
 }
 

@@ -18,6 +18,7 @@ from pymol import CmdException
 
 from ..shared import molecule_files, states
 from ..shared.scratch import ScratchFolder
+from ..shared.surfaces_format import suffix_of
 from . import extract, trajectory_file
 from .coordinates import check_finite, check_positions, jump_warnings
 from .object_session import read_object_session
@@ -68,7 +69,7 @@ def load(topology: str, trajectory: str, name: str, _self: Any, *, whole: bool =
 def load_structure(path: str, name: str, _self: Any) -> None:
     """Load a structure with all its states as the object `name`. Raises ExtractError where PyMOL doesn't read it."""
     _load_molecule(path, name, _self)
-    if trajectory_file.suffix_of(path) == ".gro":
+    if suffix_of(path) == ".gro":
         frames, count = len(TrajectoryFile(path)), _self.count_states(f"%{name}")
         if count != frames:
             raise ExtractError(
@@ -118,7 +119,7 @@ def _load_by_pymol(trajectory: str, name: str, all_states: bool, atom_count: int
 
 def _count_atoms(trajectory: str, _self: Any) -> int | None:
     """Count the atoms of a trajectory that is a structure as well; None for any other."""
-    if trajectory_file.suffix_of(trajectory) not in (".pdb", ".pqr", ".xyz"):
+    if suffix_of(trajectory) not in (".pdb", ".pqr", ".xyz"):
         return None
     name = _self.get_unused_name("trajectory")
     try:

@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import io
 import math
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..shared import molecule_files
+from ..shared.surfaces_format import suffix_of
 from .periodic import LEAST_CELL
 from .source import Coordinates, ExtractError
 
@@ -105,11 +105,6 @@ def count_atoms(path: str) -> int | None:
         return len(TrajectoryFile(path).read(1))
     except ExtractError:
         return None
-
-
-def suffix_of(path: str) -> str:
-    """Return the ending of a path in lower case, with its dot."""
-    return os.path.splitext(path)[1].lower()
 
 
 class _BinaryFrames:

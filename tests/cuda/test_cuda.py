@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from dsr_backend.fields.fast import LowRankBasis, NarrowBand
+from dsr_backend.fields.fast import BasisBuilder, NarrowBand
 from dsr_backend.fields.paper import Network
 from dsr_backend.fields.select import field_between
 from dsr_backend.fitting import run
@@ -127,8 +127,10 @@ def conjugate_gradients(device):
 
 
 def modes(device):
-    basis = LowRankBasis.from_states(random(9, 400).to(device), 9)
-    return [basis.mix(torch.linspace(-1.0, 1.0, 9, device=device))]
+    builder = BasisBuilder(9)
+    for values in random(9, 400).to(device):
+        builder.add(values)
+    return [builder.basis().mix(torch.linspace(-1.0, 1.0, 9, device=device))]
 
 
 def surface_of_a_lattice(device):

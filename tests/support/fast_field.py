@@ -4,13 +4,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from dsr_backend.fields.fast import TABLE_COLUMNS, Correction, Decoder, FastField, LowRankBasis, NarrowBand
+from dsr_backend.fields.fast import TABLE_COLUMNS, BasisBuilder, Correction, Decoder, FastField, NarrowBand
 from dsr_backend.geometry.lattice import Lattice
 from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.motion.motion import Motion
 
 FACTOR = 4
 LATTICE = Lattice.around([-9.0] * 3, [9.0] * 3, 1.0, multiple=FACTOR)
+
+
+def basis_of(values, max_modes):
+    """The basis of the states' values [S,nodes]."""
+    builder = BasisBuilder(max_modes)
+    for value in values:
+        builder.add(value)
+    return builder.basis()
 
 
 def ball_band(radius=6.0, width=2.0):
@@ -28,8 +36,8 @@ def field(states=2, seed=0, trained=True, atoms=None, smooth_fine=False):
     band = ball_band()
     times = np.arange(1.0, states + 1)
     motion = Motion.from_states(times, None if atoms is None else np.asarray(atoms, np.float32))
-    coarse = LowRankBasis.from_states(5.0 * random(states, LATTICE.coarser(FACTOR).size), 32)
-    fine = LowRankBasis.from_states(random(states, band.count) * (0.0 if smooth_fine else 1.0), 32)
+    coarse = basis_of(5.0 * random(states, LATTICE.coarser(FACTOR).size), 32)
+    fine = basis_of(random(states, band.count) * (0.0 if smooth_fine else 1.0), 32)
     static = random(band.count, 2)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

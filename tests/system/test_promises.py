@@ -7,13 +7,13 @@ import re
 import pytest
 from dsr_backend.fitting.paper import checkpoint
 from dsr_backend.motion import warp
-from dsr_backend.results import dsr_format, level_set
+from dsr_backend.results import level_set
 from dsr_backend.server import detached_registry, server
 
 from pymol_dsr.backend import process
 from pymol_dsr.fits import connection, fit, jobs
 from pymol_dsr.scene import timeline
-from pymol_dsr.shared import codec, extents, frames, states, text
+from pymol_dsr.shared import codec, extents, frames, safetensors_header, states, text
 from pymol_dsr.shared.messages.reports import MOST_ATOMS
 from support.paths import ROOT
 
@@ -57,7 +57,7 @@ PROMISES: list[tuple[str, str, float]] = [
     ("security.md", "N GiB arrays", frames.MAX_PAYLOAD / 2**30),
     ("security.md", "GiB arrays, N arrays", frames.MAX_ARRAYS),
     ("security.md", "N dimensions", frames.MAX_DIMENSIONS),
-    ("security.md", "against the file's size and N MiB", dsr_format.MAX_HEADER / 2**20),
+    ("security.md", "against the file's size and N MiB", safetensors_header.MAX_HEADER / 2**20),
     ("security.md", "at most N times its", codec.MAX_RATIO),
     ("security.md", "1-999999999` .{0,40}at most N million", MOST_ATOMS / 1e6),
     ("security.md", "N lines of log", connection.LOG_LINES),

@@ -22,6 +22,7 @@ from .summary import TaskResult
 if TYPE_CHECKING:
     from ..fields.base import Field
     from ..surfaces.surface import Surface
+    from ..surfaces.surfaces_file import SurfaceFile
 
 # Fitted states that are scored, evenly chosen: a score takes as long as the fit of some ten states.
 SCORED = 5
@@ -69,38 +70,12 @@ def _device(name: str) -> str:
 
 
 def _fitted(task: BatchTask, target: Path, threads: int, device: str, scratch: Path) -> TaskResult:
-    from ..fitting import run
-    from ..results import dsr_file
-    from ..surfaces.surface import SurfacesError
-    from ..surfaces.surfaces_file import SurfaceFile, chosen_states
-
+    """Fit a trajectory, write the fit to `target` and score it; return its row."""
     started, spent = time.perf_counter(), sum(os.times()[:4])
-    path: Path = Path(task.input)
-    warnings: list[str] = []
-    if not is_surfaces_path(path):
-        inputs = [Path(name) for name in (task.input, task.trajectory) if name]
-        path = scratch / "surfaces.safetensors"
-        states_text = f"{task.states}+{task.evaluate}" if task.evaluate else task.states
-        from_pymol.make_surfaces(
-            from_pymol.pymol_python(),
-            inputs,
-            path,
-            from_pymol.SurfaceRequest(
-                states_text, task.selection, threads, unwrap=bool(int(task.unwrap)), remedies="manifest"
-            ),
-            lambda text, stays: warnings.append(text.removeprefix("dsr-backend: warning: ")) if stays else None,
-        )
-    try:
-        surfaces = SurfaceFile(path)
-        chosen = SurfaceFile(path, chosen_states(surfaces.states, task.states, task.input))
-        held_out = SurfaceFile(path, chosen_states(surfaces.states, task.evaluate, task.input) if task.evaluate else [])
-    except SurfacesError as error:
-        raise ValueError(str(error)) from error
+    path, warnings = _surfaces_of(task, threads, scratch)
+    chosen, held_out = _opened(path, task)
     with_surfaces = time.perf_counter()
-    fitted = run.fit_trajectory(chosen, FitOptions(preset=task.preset, device=device))
-    source = surfaces.meta.get("source")
-    fitted.report["source"] = source if isinstance(source, dict) else {}
-    dsr_file.save(fitted, target)
+    fitted = _fit(chosen, task.preset, device, target)
     fit_end = time.perf_counter()
     scored = sorted({round(k) for k in np.linspace(0, len(chosen) - 1, SCORED)})
     iou_fitted, nc_fitted = _score(fitted, [chosen[k] for k in scored])
@@ -124,6 +99,51 @@ def _fitted(task: BatchTask, target: Path, threads: int, device: str, scratch: P
         device=fitted.report["device"],
         warnings="; ".join(warnings),
     )
+
+
+def _surfaces_of(task: BatchTask, threads: int, scratch: Path) -> tuple[Path, list[str]]:
+    """Return the task's surfaces file, made in `scratch` from a topology, and the warnings of its making."""
+    if is_surfaces_path(task.input):
+        return Path(task.input), []
+    path = scratch / "surfaces.safetensors"
+    warnings: list[str] = []
+    states_text = f"{task.states}+{task.evaluate}" if task.evaluate else task.states
+    from_pymol.make_surfaces(
+        from_pymol.pymol_python(),
+        [Path(name) for name in (task.input, task.trajectory) if name],
+        path,
+        from_pymol.SurfaceRequest(
+            states_text, task.selection, threads, unwrap=bool(int(task.unwrap)), remedies="manifest"
+        ),
+        lambda text, stays: warnings.append(text.removeprefix("dsr-backend: warning: ")) if stays else None,
+    )
+    return path, warnings
+
+
+def _opened(path: Path, task: BatchTask) -> tuple[SurfaceFile, SurfaceFile]:
+    """Return the surfaces to fit, and the held-out ones. Raises ValueError."""
+    from ..surfaces.surface import SurfacesError
+    from ..surfaces.surfaces_file import SurfaceFile, chosen_states
+
+    try:
+        known = SurfaceFile(path).states
+        chosen = chosen_states(known, task.states, task.input)
+        held_out = chosen_states(known, task.evaluate, task.input) if task.evaluate else []
+        return SurfaceFile(path, chosen), SurfaceFile(path, held_out)
+    except SurfacesError as error:
+        raise ValueError(str(error)) from error
+
+
+def _fit(chosen: SurfaceFile, preset: str, device: str, target: Path) -> Field:
+    """Fit surfaces, and write the fit, which names the molecule that they are of."""
+    from ..fitting import run
+    from ..results import dsr_file
+
+    fitted = run.fit_trajectory(chosen, FitOptions(preset=preset, device=device))
+    source = chosen.meta.get("source")
+    fitted.report["source"] = source if isinstance(source, dict) else {}
+    dsr_file.save(fitted, target)
+    return fitted
 
 
 def _score(fitted: Field, truth: Sequence[Surface]) -> tuple[float | str, float | str]:

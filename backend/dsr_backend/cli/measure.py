@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pymol_dsr.shared import atomic_write, plots, states
 from pymol_dsr.shared.options import MeasureOptions
@@ -27,6 +29,9 @@ from .options import parse_options
 
 if TYPE_CHECKING:
     from ..fields.base import Field
+    from ..results.measure import Measures
+
+Mask: TypeAlias = NDArray[np.bool_]
 
 MEASURED = {
     "area": ("area", "Å²", 0),
@@ -46,36 +51,17 @@ def run_measure(options: argparse.Namespace) -> int:
     settings = parse_options(MeasureOptions, options)
     if options.states:
         states.parse(options.states, fractional=True)
-    from ..results.measure import measure_surface
 
     with live_progress() as progress:
         fitted = load_field(options, progress)
         first, last = fitted.time_range
         times = states.parse(options.states or f"{int(first)}-{int(last)}", fractional=True)
-        selection, pocket = (
-            atom_mask(fitted, "selection", settings.selection),
-            atom_mask(fitted, "pocket", settings.pocket),
-        )
+        masks = {name: atom_mask(fitted, name, getattr(settings, name)) for name in ("selection", "pocket")}
+        absent = tuple(name for name, mask in masks.items() if mask is None)
+        keys = [key for key in MEASURED if not key.startswith(absent)]
         progress.line(device_text(options.device))
-        keys = [
-            key
-            for key in MEASURED
-            if (selection is not None or not key.startswith("selection"))
-            and (pocket is not None or not key.startswith("pocket"))
-        ]
-        print("  ".join([f"{'state':>8}", *map(column_heading, keys)]), flush=True)
-        measures = []
-        for at in times:
-            measure = measure_surface(fitted, at, selection=selection, pocket=pocket, resolution=settings.resolution)
-            measures.append(measure)
-            cells = [f"{getattr(measure, key):>{len(column_heading(key))}.{MEASURED[key][2]}f}" for key in keys]
-            print("  ".join([f"{at:>8g}", *cells]), flush=True)
-    print()
-    for key in keys:
-        values = [getattr(measure, key) for measure in measures]
-        if key == "speed":
-            values = [values[index] for index in inner_states(times, fitted.time_range)]
-        print(f"{column_heading(key)}: {mean(values, MEASURED[key][2])}")
+        measures = _print_measures(fitted, times, keys, masks, settings.resolution)
+    _print_means(fitted, measures, keys)
     if errors := [measure.expected_error for measure in measures if measure.extrapolated]:
         progress.line(
             f"dsr-backend: {len(errors)} times are {outside_text(fitted)}, "
@@ -92,13 +78,43 @@ def run_measure(options: argparse.Namespace) -> int:
     return 0
 
 
+def _print_measures(
+    fitted: Field, times: Sequence[float], keys: Sequence[str], masks: dict[str, Mask | None], resolution: float
+) -> list[Measures]:
+    """Measure the surface at all times, and print each as a line of a table."""
+    # It loads torch.
+    from ..results.measure import measure_surface
+
+    print("  ".join([f"{'state':>8}", *map(column_heading, keys)]), flush=True)
+    measures = []
+    for at in times:
+        measure = measure_surface(
+            fitted, at, selection=masks["selection"], pocket=masks["pocket"], resolution=resolution
+        )
+        measures.append(measure)
+        cells = [f"{getattr(measure, key):>{len(column_heading(key))}.{MEASURED[key][2]}f}" for key in keys]
+        print("  ".join([f"{at:>8g}", *cells]), flush=True)
+    return measures
+
+
+def _print_means(fitted: Field, measures: Sequence[Measures], keys: Sequence[str]) -> None:
+    """Print the mean of each column."""
+    print()
+    for key in keys:
+        values = [getattr(measure, key) for measure in measures]
+        if key == "speed":
+            inner = inner_states([measure.time for measure in measures], fitted.time_range)
+            values = [values[index] for index in inner]
+        print(f"{column_heading(key)}: {mean(values, MEASURED[key][2])}")
+
+
 def column_heading(key: str) -> str:
     """Return the title and unit of a column of measures."""
     title, unit, _ = MEASURED[key]
     return f"{title} ({unit})"
 
 
-def atom_mask(fitted: Field, key: str, text: str) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+def atom_mask(fitted: Field, key: str, text: str) -> Mask | None:
     """Atoms bool[A] by their numbers from 1; ValueError where the fit has not so many."""
     if not text:
         return None

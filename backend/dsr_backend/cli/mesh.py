@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from pymol_dsr.shared import atomic_write, states
 from pymol_dsr.shared.options import FORMATS, ExportOptions, MeshOptions
-from pymol_dsr.shared.paths import file_to_write
+from pymol_dsr.shared.paths import file_to_write, names_by_time
 from pymol_dsr.shared.values import JsonObject
 
 from ..server.worker import MESHES_AT_ONCE
-from .io import CommandError, angstrom_text, live_progress, load_field_and_provenance, outside_text
+from .io import CommandError, Progress, angstrom_text, live_progress, load_field_and_provenance, outside_text
 from .options import parse_options
 
 if TYPE_CHECKING:
@@ -45,50 +45,24 @@ def run_mesh(options: argparse.Namespace) -> int:
 
 def run_export(options: argparse.Namespace) -> int:
     """Run `dsr-backend export` and return the exit code."""
-    from ..results.export import gltf
-    from ..results.export.gltf import AnimationFrame
-
     target, request = _target(options), _mesh_request(options)
     rate = parse_options(ExportOptions, options).fps
-    if options.times.strip().lower() != "all":
+    is_all = options.times.strip().lower() == "all"
+    if not is_all:
         states.parse(options.times, fractional=True)
     from ..runtime import distributed
-    from ..runtime.device import limit_threads
-    from ..runtime.parallel import ordered_parallel_map
 
     with distributed.process_group(options.device), live_progress() as progress:
         fitted, provenance = load_field_and_provenance(options, progress)
-        last = int(fitted.time_range[1]) if options.times.strip().lower() == "all" else None
-        times = states.parse(options.times, last=last, fractional=True)
-        together = len(times) > 1 and target.suffix.lower() == ".glb"
-        paths = [target] * len(times) if together else _paths(target, times)
-        # One file that plays is for one process, of many each takes its own.
-        indices = [
-            number
-            for number in range(len(times))
-            if distributed.rank() == (0 if together else distributed.state_owner(number))
-        ]
-
-        def one_mesh(index: int) -> Mesh:
-            at, path = times[indices[index]], paths[indices[index]]
-            return (
-                mesh_at(fitted, at, request, path) if together else _write_mesh(fitted, at, request, path, provenance)
-            )
-
-        errors = []
-        frames = []
-        on_cpu = fitted.device.type == "cpu"
-        at_once = min(MESHES_AT_ONCE, limit_threads()) if on_cpu and len(indices) > 1 else 1
-        with closing(ordered_parallel_map(one_mesh, len(indices), at_once)) as meshes:
-            progress.step(f"mesh 1 of {len(times)}, 0 %")
-            for number, extracted in zip(indices, meshes, strict=True):
-                progress.step(f"mesh {number + 1} of {len(times)}, {100 * (number + 1) / len(times):.0f} %")
-                if together:
-                    frames.append(AnimationFrame(times[number], extracted.points, extracted.normals, extracted.faces))
-                if extracted.extrapolated:
-                    errors.append(extracted.expected_error)
-        if together and distributed.rank() == 0:
-            atomic_write.replace(target, gltf.animated_glb(frames, rate, provenance=provenance))
+        times = states.parse(options.times, last=int(fitted.time_range[1]) if is_all else None, fractional=True)
+        export = _Export(fitted, provenance, times, request, progress)
+        if len(times) > 1 and target.suffix.lower() == ".glb":
+            errors = export.animation(target, rate)
+            last_path, count = target, f"{len(times)} times in 1 file"
+        else:
+            paths = [Path(name) for name in names_by_time(str(target), times)]
+            errors = export.files(paths)
+            last_path, count = paths[-1], f"the last of {len(paths)} files" if len(paths) > 1 else "1 file"
         outside = int(distributed.all_reduce([len(errors)], fitted.device)[0])
         [worst] = distributed.all_reduce([max(errors, default=0.0)], fitted.device, "max")
         if distributed.rank():
@@ -97,21 +71,68 @@ def run_export(options: argparse.Namespace) -> int:
         progress.line(
             f"dsr-backend: {outside} times are {outside_text(fitted)}, expected error up to {angstrom_text(worst)}"
         )
-    last_path = Path(options.output).with_name(paths[-1].name)
-    if together:
-        print(f"{last_path}: {len(times)} times in 1 file")
-    else:
-        print(f"{last_path}: the last of {len(times)} files" if len(times) > 1 else f"{last_path}: 1 file")
+    print(f"{Path(options.output).with_name(last_path.name)}: {count}")
     return 0
 
 
-def _paths(target: Path, times: Sequence[float]) -> list[Path]:
-    """Return the file of each time: the target itself for a single one, else with the time in its name."""
-    if len(times) == 1:
-        return [target]
-    # As many digits as tell the times apart.
-    digits = max(2, *(len(repr(float(at)).split(".")[1]) for at in times))
-    return [target.with_name(f"{target.stem}_{at:0{5 + digits}.{digits}f}{target.suffix}") for at in times]
+@dataclass(frozen=True, eq=False)
+class _Export:
+    """Surfaces of a field at many times.
+
+    `animation` and `files` return the expected errors (Å) of this process's times outside the training range.
+    """
+
+    fitted: Field
+    provenance: JsonObject | None
+    times: Sequence[float]
+    request: _MeshRequest
+    progress: Progress
+
+    def animation(self, target: Path, rate: float) -> list[float]:
+        """Write one .glb that plays all times, `rate` of them a second."""
+        from ..results.export import gltf
+        from ..results.export.gltf import AnimationFrame
+        from ..runtime import distributed
+
+        # One file that plays is for one process.
+        numbers = range(0 if distributed.rank() else len(self.times))
+        frames: list[AnimationFrame] = []
+        errors: list[float] = []
+        meshes = self._meshes(numbers, lambda number: mesh_at(self.fitted, self.times[number], self.request, target))
+        for number, extracted in zip(numbers, meshes, strict=True):
+            frames.append(AnimationFrame(self.times[number], extracted.points, extracted.normals, extracted.faces))
+            errors += _error_outside(extracted)
+        if numbers:
+            atomic_write.replace(target, gltf.animated_glb(frames, rate, provenance=self.provenance))
+        return errors
+
+    def files(self, paths: Sequence[Path]) -> list[float]:
+        """Write the surface at each time to the file of the same number; each process takes its own."""
+        from ..runtime import distributed
+
+        def write(number: int) -> Mesh:
+            return _write_mesh(self.fitted, self.times[number], self.request, paths[number], self.provenance)
+
+        numbers = distributed.own_states(len(self.times))
+        return [error for extracted in self._meshes(numbers, write) for error in _error_outside(extracted)]
+
+    def _meshes(self, numbers: Sequence[int], mesh_of: Callable[[int], Mesh]) -> Iterator[Mesh]:
+        """Yield the mesh of each number, several made at once, and show how far that is."""
+        from ..runtime.device import limit_threads
+        from ..runtime.parallel import ordered_parallel_map
+
+        count = len(self.times)
+        on_cpu = self.fitted.device.type == "cpu"
+        at_once = min(MESHES_AT_ONCE, limit_threads()) if on_cpu and len(numbers) > 1 else 1
+        with closing(ordered_parallel_map(lambda index: mesh_of(numbers[index]), len(numbers), at_once)) as meshes:
+            self.progress.step(f"mesh 1 of {count}, 0 %")
+            for number, extracted in zip(numbers, meshes, strict=True):
+                self.progress.step(f"mesh {number + 1} of {count}, {100 * (number + 1) / count:.0f} %")
+                yield extracted
+
+
+def _error_outside(extracted: Mesh) -> list[float]:
+    return [extracted.expected_error] if extracted.extrapolated else []
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pymol_dsr.shared.ensemble_options import OccupancyOptions
 from pymol_dsr.shared.options import FORMATS, FieldOptions
 from pymol_dsr.shared.paths import file_to_write
 from pymol_dsr.shared.superpose import is_apart
+from pymol_dsr.shared.weights import check_weights, numbers_in
 
 from ..fields.select import select_field
 from .io import Progress, input_path, live_progress, read_fit, surfaces_from
@@ -83,11 +84,11 @@ def _shapes(path: str, states_text: str, options: argparse.Namespace, progress: 
     return field_shapes(field, field.states if states_text == "all" else states.parse(states_text, fractional=True))
 
 
-def _weights(path: str) -> list[float]:
-    """Return the numbers in a text file. Raises ValueError."""
+def _weights(path: str) -> tuple[float, ...]:
+    """Return the weights in a text file. Raises ValueError."""
     try:
-        text = input_path(path).read_text(encoding="utf-8")
-        lines = (line.partition("#")[0].replace(",", " ") for line in text.splitlines())
-        return [float(word) for line in lines for word in line.split()]
+        weights = numbers_in(input_path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"--weights {path}: it must be a text file of numbers ({error})") from error
+    check_weights(weights, f"--weights {path}")
+    return weights

@@ -98,7 +98,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     fit = _add_fit(verb)
     _add_surfaces(verb)
-    _add_sources(verb)
+    for add in (_add_continue, _add_fill, _add_sample, _add_morph):
+        add(verb)
     batch, teach = _add_batch(verb), _add_learn(verb)
     mesh, export = _add_meshes(verb)
     score, gauge, filled = _add_eval(verb), _add_measure(verb), _add_occupancy(verb)
@@ -222,65 +223,81 @@ def _add_surfaces(verb: Verb) -> None:
     make.add_argument("--workers", type=int, default=0, help="processes at once (default: as many as cores, at most 8)")
 
 
-def _add_sources(verb: Verb) -> None:
-    """Add the verbs that generate states: `continue`, `fill`, `sample` and `morph`."""
-    for name, run, text, example in (
-        (
-            "continue",
-            run_generate,
-            "generate states after the last one of a trajectory, where there is a PyMOL",
-            "continue top.psf traj.dcd --frames 20 -o next.pdb",
-        ),
-        (
-            "fill",
-            run_generate,
-            "generate states between those of a trajectory, where there is a PyMOL",
-            "fill top.psf traj.dcd --states 1-101:20 --frames 19 -o path.pdb",
-        ),
-        (
-            "sample",
-            run_generate,
-            "generate states like those of an ensemble, where there is a PyMOL",
-            "sample models.pdb --frames 50 -o more.pdb",
-        ),
-        (
-            "morph",
-            run_morph,
-            "generate the way from one structure to another, of the atoms that both have, where there is a PyMOL",
-            "morph closed.pdb open.pdb --frames 30 -o morph.pdb",
-        ),
-    ):
-        source = verb(name, run, text, example)
-        source.set_defaults(task="fill" if name == "morph" else name)
-        is_morph = name == "morph"
-        source.add_argument(
-            "input",
-            nargs="+",
-            help="structures, at least two, or one with several states" if is_morph else "topology and trajectory",
-        )
-        source.add_argument("-o", "--output", required=True, help="states to write, ending in .pdb or .cif")
-        source.add_argument(
-            "--states",
-            default="" if is_morph else "all",
-            help="of one file, its states to morph through; of several, one of each"
-            if is_morph
-            else "states to start from: 1-150, 1-101:20, 1+5+9 or all (default)",
-        )
-        source.add_argument("--selection", help="PyMOL selection of the atoms (default: all)")
-        frames = MorphOptions.frames if is_morph else FRAMES[name]
-        between = ", between each two" if name == "fill" else ""
-        source.add_argument("--frames", help=f"states{between} (default: {frames})")
-        source.add_argument("--method", help=f"how, or auto by a back-test (default: {GenerateOptions.method})")
-        source.add_argument("--seed", help=f"seed of random numbers (default: {GenerateOptions.seed})")
-        if name == "continue":
-            source.add_argument("--replicas", help="independent continuations, a file each (default: 1)")
-            source.add_argument("--ordered", help="1 or 0: whether the states are a time series (default: auto)")
-        if name == "fill":
-            source.add_argument("--sample", action="store_true", help="a path with fluctuations, not the mean path")
-        if is_morph:
-            source.add_argument(
-                "--no-align", dest="align", action="store_false", help="leave the structures where they are"
-            )
+def _add_continue(verb: Verb) -> None:
+    """Add `continue`."""
+    source = verb(
+        "continue",
+        run_generate,
+        "generate states after the last one of a trajectory, where there is a PyMOL",
+        "continue top.psf traj.dcd --frames 20 -o next.pdb",
+    )
+    _add_source_options(source, "continue", f"states (default: {FRAMES['continue']})")
+    source.add_argument("--replicas", help="independent continuations, a file each (default: 1)")
+    source.add_argument("--ordered", help="1 or 0: whether the states are a time series (default: auto)")
+
+
+def _add_fill(verb: Verb) -> None:
+    """Add `fill`."""
+    source = verb(
+        "fill",
+        run_generate,
+        "generate states between those of a trajectory, where there is a PyMOL",
+        "fill top.psf traj.dcd --states 1-101:20 --frames 19 -o path.pdb",
+    )
+    _add_source_options(source, "fill", f"states, between each two (default: {FRAMES['fill']})")
+    source.add_argument("--sample", action="store_true", help="a path with fluctuations, not the mean path")
+
+
+def _add_sample(verb: Verb) -> None:
+    """Add `sample`."""
+    source = verb(
+        "sample",
+        run_generate,
+        "generate states like those of an ensemble, where there is a PyMOL",
+        "sample models.pdb --frames 50 -o more.pdb",
+    )
+    _add_source_options(source, "sample", f"states (default: {FRAMES['sample']})")
+
+
+def _add_morph(verb: Verb) -> None:
+    """Add `morph`."""
+    source = verb(
+        "morph",
+        run_morph,
+        "generate the way from one structure to another, of the atoms that both have, where there is a PyMOL",
+        "morph closed.pdb open.pdb --frames 30 -o morph.pdb",
+    )
+    _add_source_options(
+        source,
+        "fill",
+        f"states (default: {MorphOptions.frames})",
+        inputs="structures, at least two, or one with several states",
+        states="",
+        states_help="of one file, its states to morph through; of several, one of each",
+    )
+    source.add_argument("--no-align", dest="align", action="store_false", help="leave the structures where they are")
+
+
+def _add_source_options(
+    source: Any,
+    task: str,
+    frames_help: str,
+    inputs: str = "topology and trajectory",
+    states: str = "all",
+    states_help: str = "states to start from: 1-150, 1-101:20, 1+5+9 or all (default)",
+) -> None:
+    """Add the options of a verb that generates states.
+
+    task: of the backend; states: the default of --states; inputs, frames_help, states_help: help texts.
+    """
+    source.set_defaults(task=task)
+    source.add_argument("input", nargs="+", help=inputs)
+    source.add_argument("-o", "--output", required=True, help="states to write, ending in .pdb or .cif")
+    source.add_argument("--states", default=states, help=states_help)
+    source.add_argument("--selection", help="PyMOL selection of the atoms (default: all)")
+    source.add_argument("--frames", help=frames_help)
+    source.add_argument("--method", help=f"how, or auto by a back-test (default: {GenerateOptions.method})")
+    source.add_argument("--seed", help=f"seed of random numbers (default: {GenerateOptions.seed})")
 
 
 def _add_batch(verb: Verb) -> Any:

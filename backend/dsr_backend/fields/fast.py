@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,14 +69,6 @@ class LowRankBasis:
 
     modes: torch.Tensor
     coefficients: torch.Tensor
-
-    @classmethod
-    def from_states(cls, values: Iterable[torch.Tensor], max_modes: int) -> LowRankBasis:
-        """Build the basis from the states' values f4[nodes]; see `BasisBuilder`."""
-        builder = BasisBuilder(max_modes)
-        for value in values:
-            builder.add(value)
-        return builder.basis()
 
     def mix(self, weights: torch.Tensor) -> torch.Tensor:
         """Return the node values f4[…,nodes] for weights f4[…,S] of the states."""

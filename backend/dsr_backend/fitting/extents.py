@@ -1,4 +1,4 @@
-"""Distances between a training surface and its atoms."""
+"""Distances between a training surface and its atoms, and around its points."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from ..surfaces.surface import Surface
 
 # Å; see `clearance_of`.
 MIN_CLEARANCE = 3.0
+EXTENT_MARGIN = 1.0
+"""Å around the training points that a field's extent covers."""
 
 
 def clearance_of(surface: Surface) -> float:

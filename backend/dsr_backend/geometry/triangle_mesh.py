@@ -15,7 +15,7 @@ from .signed_distance import closest_feature, pseudonormals
 
 # The nearest triangle is searched among the triangles with the nearest centres. PyMOL's triangles have similar sizes,
 # so with eight candidates 1 distance in 10 000 is too long, by 0.2 Å at most (AdK, compared with libigl).
-CANDIDATES = 8
+TRIANGLES_TRIED = 8
 CHUNK = 65_536
 
 
@@ -46,7 +46,7 @@ class TriangleMesh:
         self.nearest_centres = NearestPoints((self.a + self.b + self.c) / 3.0)
 
     def signed_distance(
-        self, x: torch.Tensor, check: Callable[[], None] = lambda: None, candidates: int = CANDIDATES
+        self, x: torch.Tensor, check: Callable[[], None] = lambda: None, candidates: int = TRIANGLES_TRIED
     ) -> torch.Tensor:
         """Return the signed distance f4[N] (Å) of points x f4[N,3] (Å), positive outside (Eq. 1 of the DSR paper).
 

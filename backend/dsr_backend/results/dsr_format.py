@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pymol_dsr.shared.frames import parse_json
+from pymol_dsr.shared.safetensors_header import MAX_HEADER
 
 from ..fields.fast import MAX_NODES, FastField
 from ..fields.paper import PaperField
@@ -19,8 +20,6 @@ FORMAT = "dsr 3"
 # Fields of kind `fast` have a learned correction in formats 1 and 2. Format 1 holds single trajectories of kind `fast`
 # only, and no coded tensors.
 READ_FORMATS = ("dsr 1", "dsr 2", FORMAT)
-MAX_HEADER = 8 * 2**20
-"""Bytes of the header of a safetensors file."""
 # Levels of lists and objects in the JSON; a report has six.
 MAX_DEPTH = 64
 # Largest value of tensors that are not among RANGES.

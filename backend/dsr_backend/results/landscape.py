@@ -136,52 +136,33 @@ def landscape(
     ValueError for too few states or residues, or where packages are missing, and Cancelled.
     """
     modules = landscape_modules()
-    alphas, reference_alphas = [_calpha(states) for states in series], [_calpha(states) for states in reference]
-    count, residues = sum(map(len, alphas)), alphas[0].shape[1]
+    count, residues = sum(map(len, series)), series[0].shape[1]
     _ensure_enough(count, residues)
-    notes: list[str] = []
-    axes_of = reference_alphas or alphas
-    shortest = min(map(len, alphas))
     pairs = _pairs(residues)
-    lengths, other_lengths = ([_distances(x, pairs) for x in group] for group in (alphas, reference_alphas))
-    principal = _Principal.of(other_lengths or lengths)
-    _ensure_motion(principal, axes_of, bool(reference))
-    is_line = principal.rank < PLANE
-    ordered = not is_line and (options.ordered == "1" or (options.ordered == "auto" and _is_in_order(axes_of)))
-    if is_line and reference_alphas:
-        notes.append(
-            "the states of the reference lie on one line: axis 1 is that line, axis 2 the largest motion of the "
-            "ensemble across it, if any; no Markov model"
-        )
-    elif is_line:
-        notes.append("the states lie on one line, so axis 2 is empty; no Markov model")
-    elif not ordered:
-        notes.append("the states are not taken as a time series: principal components, and no Markov model")
-    if is_line:
-        principal = principal.with_second(lengths)
-    lag = _lag(options.lag, min(map(len, axes_of)), shortest, ordered)
-    projection = _Projection.of(principal, other_lengths or lengths, lag if ordered else 0, modules)
-    placed = [projection(x) for x in lengths]
-    others_placed = [projection(x) for x in other_lengths]
+    ensemble, known = _Group.of(series, pairs), _Group.of(reference, pairs) if reference else None
+    notes: list[str] = []
+    axes = _axes(ensemble, known, options, modules, notes)
+    placed = [axes.projection(x) for x in ensemble.distances]
+    known_placed = [axes.projection(x) for x in known.distances] if known else []
     _check(cancelled)
-    model = markov_macrostates(placed, lag, options.states, modules, notes) if ordered and shortest > 2 * lag else None
+    model = None
+    if axes.ordered and ensemble.shortest > 2 * axes.lag:
+        model = markov_macrostates(placed, axes.lag, options.states, modules, notes)
     if model is None:
         model = clustered_macrostates(placed, options.states, modules)
     _check(cancelled)
     plane = np.concatenate(placed)[:, :2]
-    together = np.concatenate([plane, *(x[:, :2] for x in others_placed)])
+    known_plane = np.concatenate(known_placed)[:, :2] if known else np.zeros((0, 2))
+    together = np.concatenate([plane, known_plane])
     edges = _edges(together, int(np.clip(math.sqrt(count / 4.0), FEWEST_BINS, MOST_BINS)))
     coarse = _edges(together, COMPARED_BINS)
-    pooled = np.concatenate(alphas)
-    scores: dict[str, EnsembleScores] = {}
-    js = math.nan
-    if reference_alphas:
-        js = jensen_shannon(_histogram(plane, coarse), _histogram(np.concatenate(others_placed)[:, :2], coarse))
-        scores = _scores(alphas, reference_alphas, follows, lag if ordered else None, cancelled)
+    pooled = np.concatenate(ensemble.alphas)
+    lag = axes.lag if axes.ordered else None
+    scores = _scores(ensemble.alphas, known.alphas, follows, lag, cancelled) if known else {}
     helix, strand = _secondary_structure(series, modules)
     return Landscape(
-        kind="TICA" if ordered else "PCA",
-        lag=lag,
+        kind="TICA" if axes.ordered else "PCA",
+        lag=axes.lag,
         axes=plane,
         edges=edges,
         free_energy=_free_energy(_histogram(plane, edges, model.weights)),
@@ -193,18 +174,71 @@ def landscape(
         rmsf=rmsf(pooled),
         helix=helix,
         strand=strand,
-        reference_axes=np.concatenate(others_placed)[:, :2] if reference_alphas else np.zeros((0, 2)),
-        reference_rmsf=rmsf(np.concatenate(reference_alphas)) if reference_alphas else None,
+        reference_axes=known_plane,
+        reference_rmsf=rmsf(np.concatenate(known.alphas)) if known else None,
         scores=scores,
-        js=js,
-        floor=_halves_floor(others_placed or placed, coarse),
-        run_floor=_run_floor(others_placed or placed, coarse),
-        samples=independent_samples([x[:, 0] for x in placed]) if ordered else math.nan,
-        reference_samples=independent_samples([x[:, 0] for x in others_placed])
-        if ordered and reference_alphas
-        else math.nan,
+        js=jensen_shannon(_histogram(plane, coarse), _histogram(known_plane, coarse)) if known else math.nan,
+        floor=_halves_floor(known_placed or placed, coarse),
+        run_floor=_run_floor(known_placed or placed, coarse),
+        samples=independent_samples([x[:, 0] for x in placed]) if axes.ordered else math.nan,
+        reference_samples=independent_samples([x[:, 0] for x in known_placed]) if axes.ordered and known else math.nan,
         notes=tuple(notes),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Series of an ensemble or of its reference: their Cα f8[S,L,3] (Å), and the distances f8[S,P] (Å) of pairs."""
+
+    alphas: list[NDArray[np.float64]]
+    distances: list[Floats]
+
+    @classmethod
+    def of(cls, series: Sequence[Floats], pairs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> _Group:
+        """Return the group of series f[S,L,K,3] (Å)."""
+        alphas = [_calpha(states) for states in series]
+        return cls(alphas, [_distances(x, pairs) for x in alphas])
+
+    @property
+    def shortest(self) -> int:
+        """States of the shortest series."""
+        return min(map(len, self.alphas))
+
+
+@dataclass(frozen=True, eq=False)
+class _Axes:
+    """Axes of a landscape. ordered: whether its states are a time series; lag: in states."""
+
+    ordered: bool
+    lag: int
+    projection: _Projection
+
+
+def _axes(
+    ensemble: _Group, known: _Group | None, options: LandscapeOptions, modules: SimpleNamespace, notes: list[str]
+) -> _Axes:
+    """Return the axes of the reference `known`, or of the ensemble without one, and add to the notes.
+
+    Raises ValueError for states without axes, and for a lag that a series is too short for.
+    """
+    source = known or ensemble
+    principal = _Principal.of(source.distances)
+    _ensure_motion(principal, source.alphas, known is not None)
+    is_line = principal.rank < PLANE
+    ordered = not is_line and (options.ordered == "1" or (options.ordered == "auto" and _is_in_order(source.alphas)))
+    if is_line and known:
+        notes.append(
+            "the states of the reference lie on one line: axis 1 is that line, axis 2 the largest motion of the "
+            "ensemble across it, if any; no Markov model"
+        )
+    elif is_line:
+        notes.append("the states lie on one line, so axis 2 is empty; no Markov model")
+    elif not ordered:
+        notes.append("the states are not taken as a time series: principal components, and no Markov model")
+    if is_line:
+        principal = principal.with_second(ensemble.distances)
+    lag = _lag(options.lag, min(source.shortest, ensemble.shortest), ordered)
+    return _Axes(ordered, lag, _Projection.of(principal, source.distances, lag if ordered else 0, modules))
 
 
 def _ensure_enough(states: int, residues: int) -> None:
@@ -260,11 +294,10 @@ def _is_in_order(series: Sequence[NDArray[np.float64]]) -> bool:
     return bool(autocorrelation(series, [1])[0] >= IN_ORDER)
 
 
-def _lag(lag: int | None, axes_states: int, shortest: int, ordered: bool) -> int:
-    """Return the lag in states. Raises ValueError where a series is too short for the one that is asked for."""
+def _lag(lag: int | None, count: int, ordered: bool) -> int:
+    """Return the lag in states. Raises ValueError where a series of `count` states is too short for the one asked."""
     if lag is None:
-        return max(1, min(20, min(axes_states, shortest) // 50))
-    count = min(axes_states, shortest)
+        return max(1, min(20, count // 50))
     if ordered and 2 * lag >= count:
         raise ValueError(
             f"lag {lag}: the shortest series has {count} states, and more than twice the lag are needed; give "

@@ -28,6 +28,8 @@ MIN_VOLUME = 5.0
 SMALL_RADIUS = (0.75 * MIN_VOLUME / np.pi) ** (1.0 / 3.0)
 # Å; fits see points up to this far outside.
 MAX_LEVEL = 8.0
+# Å around the surface's box.
+GRID_CLEARANCE = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,17 +135,16 @@ def distance_grid(
     field: Field,
     time: float,
     resolution: float = 1.0,
-    clearance: float = 1.0,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Grid:
-    """Return f at `time` on every node of a lattice of `resolution` Å, `clearance` Å around the surface's box.
+    """Return f at `time` on every node of a lattice of `resolution` Å, GRID_CLEARANCE around the surface's box.
 
     The smoothing is the fit's own. Raises ValueError for a time or resolution out of range, and Cancelled once
     `cancelled()` is true.
     """
     GridOptions(float(resolution))
     snapshot = _snapshot(field, time, None)
-    lattice = box_lattice(snapshot, clearance, resolution, nested=False)
+    lattice = box_lattice(snapshot, GRID_CLEARANCE, resolution, nested=False)
     lattice.ensure_allocatable(MESH_LIMIT, snapshot.device, cancelled)
     values = torch.empty(lattice.size, device=snapshot.device)
     evaluate_nodes(snapshot, lattice, None, 0.0, values, cancelled, near_atoms_only=True)

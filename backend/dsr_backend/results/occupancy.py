@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pymol_dsr.shared.ensemble_options import OccupancyOptions
 from pymol_dsr.shared.superpose import rmsd
+from pymol_dsr.shared.weights import check_weights
 
 from ..fields.base import Field, FieldAtTime
 from ..geometry.lattice import Lattice
@@ -40,7 +41,7 @@ MIDDLE = 50.0
 # side, unless its angles are very blunt.
 TO_SAMPLES = 0.3
 # Triangles tried for each node near a surface: of AdK's, one in 700 is 0.02 to 0.16 Å off, and none has the wrong sign.
-NEAR_CANDIDATES = 4
+TRIANGLES_TRIED = 4
 # Normals are differences over so many spacings.
 NORMAL_SPACINGS = 1.5
 # The moments of all states, four numbers a node, and those of one state while they are added.
@@ -113,7 +114,7 @@ class SurfaceShape(Shape):
                 raise Cancelled("cancelled while an occupancy was computed")
 
         values = torch.full((lattice.size,), math.nan)
-        values[nodes] = self._mesh.signed_distance(lattice.nodes(nodes), check, NEAR_CANDIDATES)
+        values[nodes] = self._mesh.signed_distance(lattice.nodes(nodes), check, TRIANGLES_TRIED)
         return lattice, _with_sides(values.view(lattice.shape), spacing)
 
     def _band(self, lattice: Lattice, cells: int) -> torch.Tensor:
@@ -279,9 +280,8 @@ def _fractions(count: int, weights: Sequence[float] | None) -> NDArray[np.float6
         return np.full(count, 1.0 / count)
     if len(weights) != count:
         raise ValueError(f"weights: {len(weights)} are given for {count} states; give one for each")
+    check_weights(weights, "weights")
     array = np.asarray(weights, np.float64)
-    if not np.isfinite(array).all() or array.min() < 0.0 or not array.sum() > 0.0:
-        raise ValueError("weights must be 0 or more, and not all 0")
     return np.asarray(array / array.sum())
 
 

@@ -19,14 +19,14 @@ from pathlib import Path
 import filelock
 
 from pymol_dsr.shared import atomic_write
+from pymol_dsr.shared.fits_folder import DETACHED, LOCK
 from pymol_dsr.shared.messages import DetachedStatus, Open
 from pymol_dsr.shared.names import is_name
 from pymol_dsr.shared.values import JsonObject
 
 from ..runtime.errors import RequestError
 
-SUFFIX = ".detached"
-ASKED, STATUS, STOP, LOG, LOCK = "asked.json", "status.json", "stop", "log.txt", "lock"
+ASKED, STATUS, STOP, LOG = "asked.json", "status.json", "stop", "log.txt"
 ENDED = ("ready", "failed", "cancelled")
 BEAT = 1.0
 """Seconds from one status to the next; a process writes it as long as it lives."""
@@ -48,7 +48,7 @@ def start_detached(fits: Path, name: str, opened: Open) -> DetachedStatus:
 
     opened: the request that opened the fit, which the process repeats.
     """
-    folder = fits / (name + SUFFIX)
+    folder = fits / (name + DETACHED)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_json(folder / ASKED, opened.encode()[0])
@@ -74,16 +74,16 @@ def statuses(fits: Path) -> dict[str, DetachedStatus]:
     for child in tuple(_children.values()):
         child.poll()
     by_name = {}
-    for folder in sorted(fits.glob(f"*{SUFFIX}")):
-        status = read_status(folder) if is_name(folder.name[: -len(SUFFIX)]) else None
+    for folder in sorted(fits.glob(f"*{DETACHED}")):
+        status = read_status(folder) if is_name(folder.name[: -len(DETACHED)]) else None
         if status is not None:
-            by_name[folder.name[: -len(SUFFIX)]] = status
+            by_name[folder.name[: -len(DETACHED)]] = status
     return by_name
 
 
 def ensure_not_running(fits: Path, name: str) -> None:
     """Raise RequestError where that fit is under way."""
-    folder = fits / (name + SUFFIX)
+    folder = fits / (name + DETACHED)
     status = read_status(folder)
     if status is None and not _is_locked(folder):
         return
@@ -98,7 +98,7 @@ def ensure_not_running(fits: Path, name: str) -> None:
 
 def stop_detached(fits: Path, name: str) -> bool:
     """Ask a fit to end; whether it is under way. The record of one that failed is removed. Raises OSError."""
-    folder = fits / (name + SUFFIX)
+    folder = fits / (name + DETACHED)
     status = read_status(folder)
     if status is None and not _is_locked(folder):
         return False
@@ -112,7 +112,7 @@ def stop_detached(fits: Path, name: str) -> bool:
 
 def remove_record(fits: Path, name: str) -> None:
     """Remove the folder of a fit that has ended, or is about to begin anew."""
-    shutil.rmtree(fits / (name + SUFFIX), ignore_errors=True)
+    shutil.rmtree(fits / (name + DETACHED), ignore_errors=True)
 
 
 def starting_status(pid: int) -> DetachedStatus:

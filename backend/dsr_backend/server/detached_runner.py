@@ -16,19 +16,18 @@ from types import TracebackType
 import filelock
 
 from pymol_dsr.shared import messages
+from pymol_dsr.shared.fits_folder import DETACHED, LOCK
 
 from ..runtime.errors import Cancelled, RequestError
 from .detached_registry import (
     ASKED,
     BEAT,
     ENDED,
-    LOCK,
     LOCK_WAIT,
     LOG,
     MOST_LOG,
     STATUS,
     STOP,
-    SUFFIX,
     read_status,
     starting_status,
     write_json,
@@ -45,7 +44,7 @@ def run_detached(fits: Path, name: str) -> int:
 
     Raises ValueError where nothing was asked for under this name, or another process fits it.
     """
-    folder = fits / (name + SUFFIX)
+    folder = fits / (name + DETACHED)
     lock = filelock.FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=LOCK_WAIT)

@@ -18,7 +18,9 @@ from typing import Any
 import filelock
 
 from pymol_dsr.shared import atomic_write
+from pymol_dsr.shared.fits_folder import ABOUT, LOCK, SURFACES
 from pymol_dsr.shared.names import is_name
+from pymol_dsr.shared.safetensors_header import read_texts
 from pymol_dsr.shared.surfaces_format import NPZ, SAFETENSORS
 
 from ..runtime.errors import RequestError
@@ -26,12 +28,10 @@ from . import surfaces_file
 from .sequence import LazySurfaces
 from .surface import Surface, check_atom_count
 
-SUFFIX = ".surfaces"
-ABOUT = "about.json"
 # Preset `paper` keeps its training beside the surfaces.
 TRAINING = "training.safetensors"
-# The process that has the fit open holds a lock on the first and describes itself in the second.
-LOCK, OWNER = "lock", "owner.json"
+# The process that has the fit open describes itself in it.
+OWNER = "owner.json"
 # Seconds to wait for the lock: `interrupted_fits` of another process holds it for a moment.
 _LOCK_WAIT = 0.5
 # Version 0.2 staged surfaces as .npz.
@@ -94,7 +94,7 @@ class SurfaceStaging:
         except filelock.Timeout:
             raise RequestError(
                 "bad-request",
-                f"fit {self.folder.name.removesuffix(SUFFIX)!r} is under way in another backend on this folder "
+                f"fit {self.folder.name.removesuffix(SURFACES)!r} is under way in another backend on this folder "
                 f"({_owner(self.folder)}): wait for it, or give another name",
             ) from None
 
@@ -200,19 +200,19 @@ def interrupted_fits(folder: Path) -> dict[str, dict[str, Any]]:
     and `step`, the step of the checkpoint of its training, or None.
     """
     fits = {}
-    for staged in sorted(folder.glob(f"*{SUFFIX}")):
+    for staged in sorted(folder.glob(f"*{SURFACES}")):
         try:
             description = _read_about(staged)
         except (OSError, ValueError):
             # It ended before its first surface, or is not a staging folder.
             continue
-        if not is_name(staged.name.removesuffix(SUFFIX)) or _is_open(staged):
+        if not is_name(staged.name.removesuffix(SURFACES)) or _is_open(staged):
             continue
         count = sum(len(_staged_files(path)) for path in staged.iterdir() if path.is_dir())
         path = staged / TRAINING
         step = _training_step(path)
         step = _training_step(atomic_write.previous_of(path)) if step is None else step
-        fits[staged.name.removesuffix(SUFFIX)] = {**description, "surfaces": count, "step": step}
+        fits[staged.name.removesuffix(SURFACES)] = {**description, "surfaces": count, "step": step}
     return fits
 
 
@@ -235,8 +235,7 @@ def _training_step(path: Path) -> int | None:
     """Return the step of a training's checkpoint from the header of the file: torch may not be loaded yet."""
     try:
         with open(path, "rb") as file:
-            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), 2**20)))
-        step = json.loads(header["__metadata__"]["state"])["step"]
+            step = json.loads(read_texts(file)["state"])["step"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return step if isinstance(step, int) else None

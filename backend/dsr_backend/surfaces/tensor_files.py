@@ -19,12 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from pymol_dsr.shared.safetensors_header import MAX_HEADER
 from pymol_dsr.shared.surfaces_format import DTYPES, FORMATS, NPZ, SAFETENSORS, TYPE_NAMES
 
 from .surface import SurfacesError
-
-MAX_HEADER = 8 * 2**20
-"""Bytes of the header of a safetensors file."""
 
 TEXTS = ("format", "meta")
 _DTYPES = {name: dtype for dtype, name in TYPE_NAMES.items()}

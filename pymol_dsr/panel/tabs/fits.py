@@ -13,11 +13,12 @@ from ...commands.files import load_fit, save_fit
 from ...commands.fit import resume_fit
 from ...commands.running import Runner
 from ...fits.fit import ENDED, Fit, JobError, Phase
-from ...fits.interrupted import SUFFIX, interrupted_in
+from ...fits.interrupted import interrupted_in
 from ...fits.jobs import Jobs
 from ...fits.removal import FINISHED, INTERRUPTED, files_of, remove_fit
 from ...runtime.folders import fits_folder
 from ...shared import states
+from ...shared.fits_folder import FIT, SURFACES
 from ...shared.text import error_line
 from ..widgets import flow, question_box, with_ending
 
@@ -58,7 +59,7 @@ def stored_fits(folder: str) -> list[StoredFit]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.endswith(".dsr") and entry.is_file():
+                if entry.name.endswith(FIT) and entry.is_file():
                     status = entry.stat()
                     out.append(StoredFit(entry.name[:-4], entry.path, status.st_size, status.st_mtime))
     except OSError:
@@ -200,7 +201,7 @@ class FitsTab(QtWidgets.QWidget):
             return {}
         busy = {fit.name for fit in self.jobs.listed() if fit.activity}
         return {
-            (name, os.path.join(self.folder, f"{name}{SUFFIX}")): f"{interrupted.record.surfaces} surfaces"
+            (name, os.path.join(self.folder, f"{name}{SURFACES}")): f"{interrupted.record.surfaces} surfaces"
             for name, interrupted in left.items()
             if name not in busy
         }
@@ -223,7 +224,7 @@ class FitsTab(QtWidgets.QWidget):
         fit = self.jobs.fits.get(chosen[0]) if chosen and not chosen[1] else None
         ready = fit is not None and fit.phase is Phase.READY
         is_stored = fit is not None and fit.phase is Phase.STORED
-        is_left = chosen is not None and chosen[1].endswith(SUFFIX)
+        is_left = chosen is not None and chosen[1].endswith(SURFACES)
         in_folder = chosen is not None and bool(chosen[1]) and not is_left
         self.open_button.setEnabled(ready or is_stored or in_folder)
         self.resume_button.setEnabled(is_left)
@@ -261,7 +262,7 @@ class FitsTab(QtWidgets.QWidget):
         if chosen is None:
             return
         self._asked = chosen[0]
-        self._endings = INTERRUPTED if chosen[1].endswith(SUFFIX) else FINISHED
+        self._endings = INTERRUPTED if chosen[1].endswith(SURFACES) else FINISHED
         paths = files_of(self.jobs.settings, self._asked, self._endings)
         files = f" and {', '.join(path.name for path in paths)}" if paths else ""
         self.question_text.setText(f"Delete {self._asked}{files} for good? Surfaces in the scene stay.")

@@ -15,6 +15,7 @@ from ...commands.running import Runner
 from ...fits.fit import Activity, Fit
 from ...shared import plots
 from ...shared.options import BASELINES, EvaluationOptions, FieldOptions
+from ...shared.plots import BLUE
 from ...shared.scoring import FIELD
 from ..charts import Chart, Line, Plot
 from ..widgets import flow, narrow, save_table
@@ -27,7 +28,6 @@ METRICS = {
 }
 # For overlap and direction.
 SCALE = "1 is perfect; 0.99: as PyMOL's own"
-BLUE = "#1f77b4"
 ALL_FITTED = "<br>All of these states were fitted; simple methods stand beside states between and after them"
 EMPTY = "Compare shows how near the surface is to PyMOL's own, state by state"
 

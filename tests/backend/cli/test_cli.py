@@ -517,6 +517,9 @@ def test_the_occupancy_of_a_fit_and_of_surfaces(fit_folder, run_here, tmp_path):
     inputs = fit_folder / "pep.safetensors", fit_folder / "pep.dsr", "--states", "1-5:2"
     report, _ = run_here("occupancy", *inputs, "--weights", tmp_path / "weights.txt", "--levels", "10 90")
     assert "6 states" in report and volumes(report)[0] == volumes(report)[1]
+    (tmp_path / "weights.txt").write_text("1 -1")
+    _, [line] = run_here("occupancy", "missing.dsr", "--weights", tmp_path / "weights.txt", code=2)
+    assert line.endswith("weights.txt: they must be 0 or more, and not all 0")
     _, [line] = run_here("occupancy", fit_folder / "pep.dsr", "--levels", "0", code=2)
     assert "--levels 0: it must be above 0 and at most 100" in line
     _, [line] = run_here("occupancy", fit_folder / "pep.safetensors", "--states", "7", code=2)

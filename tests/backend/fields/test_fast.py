@@ -10,7 +10,7 @@ from dsr_backend.fields.base import TETRAHEDRON, Family, scene_box
 from dsr_backend.fields.fast import BAND_MASK, VALUE, Decoder, LowRankBasis
 from dsr_backend.motion.time_axis import TimeAxis
 
-from support.fast_field import LATTICE, ball_band, field
+from support.fast_field import LATTICE, ball_band, basis_of, field
 from support.formula_field import SPHERE, Formula, balls
 from support.shapes import cloud
 
@@ -24,7 +24,7 @@ def points(count=4000, reach=9.0, seed=0):
 
 def test_few_states_are_their_own_modes():
     values = torch.rand(5, 300)
-    modes = LowRankBasis.from_states(values, 8)
+    modes = basis_of(values, 8)
     for k in range(5):
         # In steps of 1/256 Å.
         np.testing.assert_allclose(modes.mix(torch.eye(5)[k]), values[k], atol=1 / 512 + 1e-6)
@@ -32,7 +32,7 @@ def test_few_states_are_their_own_modes():
 
 def test_states_that_few_modes_can_show_are_shown():
     values = torch.rand(20, 3) @ torch.rand(3, 500)
-    modes = LowRankBasis.from_states(values, 3)
+    modes = basis_of(values, 3)
     assert modes.modes.shape == (3, 500) and modes.coefficients.shape == (20, 3)
     mixed = torch.stack([modes.mix(weights) for weights in torch.eye(20)])
     np.testing.assert_allclose(mixed, values, atol=5e-3)
@@ -44,20 +44,20 @@ def test_modes_are_the_best_ones(states, loss):
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(states, 8, generator=generator) @ torch.randn(8, 400, generator=generator)
     values += 0.3 * torch.randn(states, 400, generator=generator)
-    modes = LowRankBasis.from_states(values, 5)
+    modes = basis_of(values, 5)
     mixed = torch.stack([modes.mix(weights) for weights in torch.eye(states)])
     best = torch.linalg.svdvals(values)[5:].norm()
     assert (mixed - values).norm().item() == pytest.approx(best.item(), rel=loss)
 
 
 def test_mixing_is_linear_in_the_weights():
-    modes = LowRankBasis.from_states(torch.randn(4, 50), 2)
+    modes = basis_of(torch.randn(4, 50), 2)
     a, b = torch.rand(4), torch.rand(4)
     np.testing.assert_allclose(modes.mix(0.3 * a + 0.7 * b), 0.3 * modes.mix(a) + 0.7 * modes.mix(b), atol=1e-5)
 
 
 def test_modes_are_kept_as_they_are_stored():
-    modes = LowRankBasis.from_states(torch.randn(4, 50), 8)
+    modes = basis_of(torch.randn(4, 50), 8)
     assert torch.equal((256 * modes.modes).round(), 256 * modes.modes)
 
 
@@ -322,7 +322,7 @@ def test_more_states_than_modes_are_compressed_as_they_come(monkeypatch):
     monkeypatch.setattr(torch.linalg, "eigh", counted)
     for states, counts in ((3, []), (4, [4]), (6, [6]), (7, [6, 4]), (9, [6, 6]), (10, [6, 6, 4])):
         held.clear()
-        assert LowRankBasis.from_states(torch.randn(states, 40), 3).modes.shape == (3, 40)
+        assert basis_of(torch.randn(states, 40), 3).modes.shape == (3, 40)
         assert held == counts
 
 

@@ -11,7 +11,6 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from dsr_backend.fields.fast import LowRankBasis
 from dsr_backend.fields.select import field_between
 from dsr_backend.fitting import job, run
 from dsr_backend.fitting.config import PRESETS, PaperPreset, Preset
@@ -28,6 +27,7 @@ from dsr_backend.runtime.errors import Cancelled
 
 from pymol_dsr.shared.ensemble_options import OccupancyOptions
 from pymol_dsr.shared.options import FitOptions
+from support.fast_field import basis_of
 from support.pretend_gpu import DEVICE, pretend_gpu
 from support.shapes import ball, cloud
 
@@ -200,7 +200,7 @@ def test_distances_and_points_of_a_surface(gpu):
 def test_the_best_modes_of_many_states(gpu):
     values = torch.randn(9, 200, generator=torch.Generator().manual_seed(0))
     weights = torch.linspace(0.0, 1.0, 9)
-    cpu_basis, gpu_basis = LowRankBasis.from_states(values, 3), LowRankBasis.from_states(values.to(DEVICE), 3)
+    cpu_basis, gpu_basis = basis_of(values, 3), basis_of(values.to(DEVICE), 3)
     assert len(gpu_basis.modes) == 3
     torch.testing.assert_close(gpu_basis.mix(weights.to(DEVICE)).cpu(), cpu_basis.mix(weights), rtol=0.0, atol=0.01)
 

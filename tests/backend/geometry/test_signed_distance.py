@@ -26,9 +26,9 @@ from support.shapes import ball, moved, peptide, sphere
 CPU = torch.device("cpu")
 
 
-def distances(points, faces, x):
+def distances(points, faces, x, **options):
     mesh = TriangleMesh(np.asarray(points, np.float32), np.asarray(faces, np.int32), CPU)
-    return mesh.signed_distance(torch.tensor(np.asarray(x), dtype=torch.float32)).numpy()
+    return mesh.signed_distance(torch.tensor(np.asarray(x), dtype=torch.float32), **options).numpy()
 
 
 def outward_hull(points):
@@ -243,15 +243,14 @@ def test_brute_force_finds_what_the_tree_finds(shift):
 
 
 @pytest.mark.parametrize("side", [1, -1])
-def test_faces_without_area_change_nothing(side, monkeypatch):
+def test_faces_without_area_change_nothing(side):
     """side −1: a cube inside out, whose edges and vertices are all reflex."""
     points, faces = cube()
     points = np.concatenate([points, points[faces[0]].mean(0, keepdims=True)])
     degenerate = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 0, 1], [8, 8, 2], [0, 3, 3], [7, 7, 6]])
     x = np.random.default_rng(4).uniform(-3, 3, (5000, 3))
-    # All faces as candidates: the few of a cube are not what the number is chosen for.
-    monkeypatch.setattr(triangle_mesh, "CANDIDATES", 30)
-    values = distances(points, np.concatenate([degenerate, faces[:, ::side]]), x)
+    # All faces are tried: the few of a cube are not what the usual number is chosen for.
+    values = distances(points, np.concatenate([degenerate, faces[:, ::side]]), x, candidates=30)
     np.testing.assert_allclose(values, side * cube_distance(x), atol=2e-6)
 
 

@@ -140,7 +140,7 @@ def test_smoothed_normals_follow_a_ball_better_than_noisy_ones():
 @pytest.mark.parametrize("level", [0.0, 0.8, -0.8])
 def test_evaluating_near_the_surface_only_changes_nothing(fitted, level, monkeypatch):
     """Against marching cubes on a grid of all nodes."""
-    full_grid = distance_grid(fitted, 1.5, 0.5, clearance=2.0)
+    full_grid = distance_grid(fitted, 1.5, 0.5)
     points, faces = (tensor.numpy() for tensor in marching_cubes(torch.from_numpy(full_grid.values) - level))
     points = points * full_grid.spacing + full_grid.origin
     monkeypatch.setattr(level_set, "bulge", lambda points, normals, faces: torch.zeros_like(points))

@@ -84,7 +84,8 @@ def test_refusals(tmp_path, monkeypatch):
     wire = Wire()
     assert "one series of states at least" in wire.refused("occupancy", series=[])
     sent(wire, ["a", "b"])
-    assert "no surfaces of 'c'; there: a, b" in wire.refused("occupancy", series=[{"fit": "ens", "trajectory": "c"}])
+    words = "occupancy needs trajectory as one of a, b, got 'c'"
+    assert words in wire.refused("occupancy", series=[{"fit": "ens", "trajectory": "c"}])
     assert "weights: 1 are given for 2 states" in wire.refused(
         "occupancy", series=[{"fit": "ens", "trajectory": "a"}], weights=[1]
     )

@@ -389,6 +389,7 @@ def test_learned_models_are_offered_by_kind_and_newest_first(monkeypatch, tmp_pa
     model_file(folder / "other.txt", "potential", 1e9)
     (folder / "junk.dsrm").write_bytes(b"\xff" * 20)
     (folder / "empty.dsrm").touch()
+    (folder / "deep.dsrm").write_bytes((100_000).to_bytes(8, "little") + b"[" * 100_000)
     assert learned_models(Settings(), "potential") == ["new", "old"]
     assert learned_models(Settings(), "generator") == ["net"]
     # One of the other kind takes its name.

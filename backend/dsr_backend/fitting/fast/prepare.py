@@ -11,14 +11,12 @@ from ...geometry.unit_cube import UnitCube
 from ...motion.motion import Motion
 from ...surfaces.surface import Surface, check_series
 from ..config import Preset, stretch_breaks, time_axis
+from ..extents import EXTENT_MARGIN
 from ..job import FitJob
 from .band import narrow_band
 from .report import report_of
 from .shapes import SHAPES_END, solve_shapes
 from .temporal_widths import ValidationPoints, choose_widths
-
-# Å around the training points that the field's extent covers.
-EXTENT_MARGIN = 1.0
 
 
 def prepare(job: FitJob[Preset], surfaces: Sequence[Surface]) -> FastField:

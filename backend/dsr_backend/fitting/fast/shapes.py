@@ -35,7 +35,7 @@ SHAPES_END = 0.9
 VALIDATION_POINTS, VALIDATION_WIDTHS = 8_000, (0.3, 1.0)
 # Triangles tried for the distance of a node: the one with the nearest centre. Points on the surface correct the
 # distances, and with four triangles no score of AdK changes by 0.0001.
-CANDIDATES = 1
+TRIANGLES_TRIED = 1
 # Å; where the warp folds, its inverse misses a node by more.
 MAX_MISS = 0.1
 # Å from the surface, of the points off it.
@@ -153,39 +153,83 @@ def measure_state(
 
     coarse_neighbours i4[coarse nodes,6], band_neighbours i4[band.count,6]: as of `NarrowBand`, within either lattice.
     """
-    preset, device, check = job.preset, job.device, job.raise_if_cancelled
+    preset = job.preset
     generator = torch.Generator().manual_seed(_seed(job.options.seed, surface.state))
-    mesh = TriangleMesh(surface.points, surface.faces, device)
-    warp = motion.warp(float(motion.states[k]), device)
-    lattice, coarse_lattice = band.lattice, band.lattice.coarser(preset.coarse_factor)
-    cells = cells_of(surface, warp, coarse_lattice.spacing)
-    numbers = measured_nodes(coarse_lattice, math.ceil(preset.clearance / coarse_lattice.spacing), cells)
-    x, miss = warp.inverse(coarse_lattice.nodes(numbers))
-    coarse = between_measured_nodes(coarse_lattice, numbers, mesh.signed_distance(x, check, CANDIDATES))
-    missed = torch.zeros(coarse_lattice.size, dtype=torch.bool, device=device)
-    missed[numbers] = miss > MAX_MISS
-    coarse = continued(coarse, missed, coarse_neighbours)
-
-    numbers = nodes_near(lattice, preset.own_margin, cells_of(surface, warp, preset.spacing))
-    nodes = lattice.nodes(numbers)
-    x, miss = warp.inverse(nodes)
-    distance = mesh.signed_distance(x, check, CANDIDATES)
-    residual = distance - coarse_lattice.interpolate_columns(coarse, nodes)
-    rows, missed_nodes = band.rows(numbers).long(), miss > MAX_MISS
-    start = torch.zeros(band.count, device=device)
-    start[rows[~missed_nodes]] = residual[~missed_nodes]
-    missed = torch.zeros(band.count, dtype=torch.bool, device=device)
-    missed[rows[missed_nodes]] = True
-    start = continued(_extended(start, rows, band_neighbours), missed, band_neighbours)
-
-    points, distances = _draw(mesh, surface, preset, generator)
-    if bool(missed.any()):
-        stand_ins, their_distance = _stand_ins(mesh, warp, band, missed, preset.density, generator, check)
-        points, distances = torch.cat([points, stand_ins]), torch.cat([distances, their_distance])
-    xi = warp(points)
-    observed = _observe(band, xi, distances - coarse_lattice.interpolate_columns(coarse, xi))
+    mesh = TriangleMesh(surface.points, surface.faces, job.device)
+    state = _State(surface, mesh, motion.warp(float(motion.states[k]), job.device), preset, job.raise_if_cancelled)
+    coarse_lattice = band.lattice.coarser(preset.coarse_factor)
+    coarse = _coarse_distances(state, coarse_lattice, coarse_neighbours)
+    start, missed = _band_residuals(state, band, coarse_lattice, coarse, band_neighbours)
+    observed = _surface_observations(state, band, coarse_lattice, coarse, missed, generator)
     held_out = _validation_points(mesh, generator)
-    return Measured(coarse, start, missed, observed, held_out, mesh.signed_distance(held_out, check, CANDIDATES))
+    distance = mesh.signed_distance(held_out, job.raise_if_cancelled, TRIANGLES_TRIED)
+    return Measured(coarse, start, missed, observed, held_out, distance)
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """The surface of one state, its triangles, the warp of its time, and a check that raises Cancelled."""
+
+    surface: Surface
+    mesh: TriangleMesh
+    warp: Warp
+    preset: Preset
+    check: Callable[[], None]
+
+    def distances(self, lattice: Lattice, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the distances f4[M] (Å) of the nodes `numbers` i8[M], and bool[M]: whether the inverse misses them."""
+        x, miss = self.warp.inverse(lattice.nodes(numbers))
+        return self.mesh.signed_distance(x, self.check, TRIANGLES_TRIED), miss > MAX_MISS
+
+
+def _coarse_distances(state: _State, lattice: Lattice, neighbours: torch.Tensor) -> torch.Tensor:
+    """Return the distances f4[nodes] (Å) at the nodes of the coarse lattice. neighbours: i4[nodes,6]."""
+    cells = cells_of(state.surface, state.warp, lattice.spacing)
+    numbers = measured_nodes(lattice, math.ceil(state.preset.clearance / lattice.spacing), cells)
+    distance, is_missed = state.distances(lattice, numbers)
+    coarse = between_measured_nodes(lattice, numbers, distance)
+    missed = torch.zeros(lattice.size, dtype=torch.bool, device=coarse.device)
+    missed[numbers] = is_missed
+    return continued(coarse, missed, neighbours)
+
+
+def _band_residuals(
+    state: _State, band: NarrowBand, coarse_lattice: Lattice, coarse: torch.Tensor, neighbours: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the differences f4[band.count] (Å) to the coarse lattice, and bool[band.count]: nodes without one.
+
+    coarse: f4[coarse nodes]; neighbours: i4[band.count,6].
+    """
+    lattice = band.lattice
+    numbers = nodes_near(lattice, state.preset.own_margin, cells_of(state.surface, state.warp, state.preset.spacing))
+    distance, is_missed = state.distances(lattice, numbers)
+    residual = distance - coarse_lattice.interpolate_columns(coarse, lattice.nodes(numbers))
+    rows = band.rows(numbers).long()
+    start = torch.zeros(band.count, device=coarse.device)
+    start[rows[~is_missed]] = residual[~is_missed]
+    missed = torch.zeros(band.count, dtype=torch.bool, device=coarse.device)
+    missed[rows[is_missed]] = True
+    return continued(_extended(start, rows, neighbours), missed, neighbours), missed
+
+
+def _surface_observations(
+    state: _State,
+    band: NarrowBand,
+    coarse_lattice: Lattice,
+    coarse: torch.Tensor,
+    missed: torch.Tensor,
+    generator: torch.Generator,
+) -> Observations:
+    """Return observations of the fine lattice at random points of the surface.
+
+    coarse: f4[coarse nodes] (Å); missed: bool[band.count], nodes that other points stand in for.
+    """
+    points, distances = _draw(state.mesh, state.surface, state.preset, generator)
+    if bool(missed.any()):
+        stand_ins, their_distance = _stand_ins(state, band, missed, generator)
+        points, distances = torch.cat([points, stand_ins]), torch.cat([distances, their_distance])
+    xi = state.warp(points)
+    return _observe(band, xi, distances - coarse_lattice.interpolate_columns(coarse, xi))
 
 
 def solve_state(
@@ -277,19 +321,14 @@ def _draw(
 
 
 def _stand_ins(
-    mesh: TriangleMesh,
-    warp: Warp,
-    band: NarrowBand,
-    missed: torch.Tensor,
-    density: float,
-    generator: torch.Generator,
-    check: Callable[[], None],
+    state: _State, band: NarrowBand, missed: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return points f4[N,3] (Å) in cells of nodes that the inverse misses, and their distances f4[N] (Å).
 
-    missed: bool[band.count]; density: points per Å² drawn around the surface, of which those in such cells are taken.
+    missed: bool[band.count]. The preset's density of points is drawn around the surface, and those in such cells are
+    taken.
     """
-    lattice = band.lattice
+    mesh, warp, lattice = state.mesh, state.warp, band.lattice
     missed_nodes = lattice.nodes(band.node_numbers[: band.count][missed])
     near = torch.zeros(lattice.size, dtype=torch.bool, device=mesh.device)
     cells = torch.round(missed_nodes / lattice.spacing).int()
@@ -297,7 +336,7 @@ def _stand_ins(
     faces = torch.nonzero(near[lattice.corners(warp(mesh.centres))[0][:, 0].long()])[:, 0]
     if not len(faces):
         return mesh.centres[:0], mesh.areas[:0]
-    count = math.ceil(density * float(mesh.areas[faces].sum()))
+    count = math.ceil(state.preset.density * float(mesh.areas[faces].sum()))
     points = mesh.sample(count, generator, faces)[0]
     points = points + STAND_IN_WIDTH * torch.randn(count, 3, generator=generator).to(points.device)
 
@@ -308,7 +347,7 @@ def _stand_ins(
         return (in_band & missed[rows.clamp(0, band.count - 1).long()]).any(1)
 
     points = torch.cat([chunk[is_missed(chunk)] for chunk in torch.split(points, CHUNK)])
-    return points, mesh.signed_distance(points, check, CANDIDATES)
+    return points, mesh.signed_distance(points, state.check, TRIANGLES_TRIED)
 
 
 def _validation_points(mesh: TriangleMesh, generator: torch.Generator) -> torch.Tensor:

@@ -14,14 +14,11 @@ from ...geometry.unit_cube import UnitCube
 from ...motion.motion import Motion
 from ...surfaces.surface import Surface
 from ..config import PaperPreset, stretch_breaks, time_axis
-from ..extents import clearance_of, reach_of
+from ..extents import EXTENT_MARGIN, clearance_of, reach_of
 from ..job import FitJob
 from ..report import breaks_entry
 from .points import state_times
 from .train import TrainingResult
-
-# Å around the training points that the field's extent covers.
-EXTENT_MARGIN = 1.0
 
 
 def build_motion(job: FitJob[PaperPreset], surfaces: Sequence[Surface]) -> Motion:

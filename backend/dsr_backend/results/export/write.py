@@ -1,13 +1,9 @@
-"""Writes meshes as files for other programs: PLY, OBJ, STL, GLB and NPZ, in Å."""
+"""Meshes as the content of files for other programs: PLY, OBJ, STL, GLB and NPZ, in Å."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from numpy.typing import ArrayLike
 
-from pymol_dsr.shared import atomic_write
 from pymol_dsr.shared.options import FORMATS
 from pymol_dsr.shared.values import JsonObject
 
@@ -59,21 +55,3 @@ def to_bytes(
     if format == "glb":
         return glb_bytes(mesh, provenance)
     return _WRITERS[format](mesh)
-
-
-def write(
-    path: str | os.PathLike[str],
-    points: ArrayLike,
-    normals: ArrayLike,
-    faces: ArrayLike,
-    colors: ArrayLike | None = None,
-    binary: bool = False,
-    matrix: ArrayLike | None = None,
-) -> None:
-    """Write a mesh to a file whose suffix names the format; arguments as of `to_bytes`.
-
-    Raises ValueError as `to_bytes` does, before the file is touched, and OSError when writing fails.
-    """
-    target = Path(path)
-    content = to_bytes(points, normals, faces, target.suffix.lower().removeprefix("."), colors, binary, matrix)
-    atomic_write.replace(target, content)

@@ -20,7 +20,7 @@ from ...runtime.device import limit_threads
 from ...runtime.errors import RequestError
 from ..job import Job
 from ..replies import callers_fault
-from .state import PendingFit, State
+from .state import State
 
 # As many as a fit works on; each takes some hundred MB for a large molecule.
 MOST_THREADS = 8
@@ -99,11 +99,11 @@ def landscape(state: State, job: Job, request: messages.Landscape) -> messages.L
         ),
         lags=tuple(result.lags.tolist()),
         rows=rows,
-        js=result.js if math.isfinite(result.js) else None,
-        floor=result.floor if math.isfinite(result.floor) else None,
-        run_floor=result.run_floor if math.isfinite(result.run_floor) else None,
-        samples=result.samples if math.isfinite(result.samples) else None,
-        reference_samples=result.reference_samples if math.isfinite(result.reference_samples) else None,
+        js=_known(result.js),
+        floor=_known(result.floor),
+        run_floor=_known(result.run_floor),
+        samples=_known(result.samples),
+        reference_samples=_known(result.reference_samples),
         notes=result.notes,
         axes=result.axes,
         edges=result.edges,
@@ -117,6 +117,10 @@ def landscape(state: State, job: Job, request: messages.Landscape) -> messages.L
         reference_axes=result.reference_axes if len(result.reference_axes) else None,
         reference_rmsf=None if result.reference_rmsf is None else result.reference_rmsf.astype(np.float32),
     )
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 METHODS = {messages.Occupancy: occupancy, messages.Landscape: landscape}
@@ -135,7 +139,7 @@ def _shapes(state: State, series: EnsembleSeries) -> list[OpenShape]:
     pending = state.pending.get(series.fit)
     if pending.scratch is None:
         raise RequestError("bad-request", f"fit {series.fit!r} is under way: wait for it")
-    number = _trajectory_number(pending, series)
+    number = pending.trajectory_number(series.trajectory or None, messages.Occupancy.METHOD)
     return surface_shapes(pending.surfaces.series(number))
 
 
@@ -146,13 +150,3 @@ def _threads(state: State, request: messages.Occupancy) -> int:
         state.field(series.fit, FieldOptions(trajectory=series.trajectory)).device.type == "cpu" for series in of_fields
     )
     return min(limit_threads(), MOST_THREADS) if on_cpu else 1
-
-
-def _trajectory_number(pending: PendingFit, series: EnsembleSeries) -> int:
-    names = pending.trajectories
-    if series.trajectory not in (names or ("",)):
-        raise RequestError(
-            "bad-request",
-            f"{series.fit!r} has no surfaces of {series.trajectory!r}; there: {', '.join(names) or 'one'}",
-        )
-    return names.index(series.trajectory) if names else 0

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pymol_dsr.shared import atomic_write, messages
+from pymol_dsr.shared.fits_folder import DETACHED, FIT, SURFACES
 from pymol_dsr.shared.messages import FitStatus
 from pymol_dsr.shared.scratch import ScratchFolder
 
@@ -21,7 +22,6 @@ from ...results.mesh import Mesh
 from ...runtime.device import choose_device
 from ...runtime.errors import Cancelled, RequestError
 from ...runtime.folders import fits_folder
-from ...surfaces import staging
 from ...surfaces.staging import TRAINING, SurfaceStaging
 from ...surfaces.surface import Surface
 from .. import detached_registry
@@ -31,7 +31,7 @@ from .results import nearest_of
 from .state import PendingFit, State
 
 # Endings of the files of a fit in the folder of fits.
-SUFFIXES = (".dsr", staging.SUFFIX, detached_registry.SUFFIX)
+SUFFIXES = (FIT, SURFACES, DETACHED)
 
 
 def open_fit(state: State, job: Job, request: messages.Open) -> messages.OpenResult:
@@ -86,7 +86,7 @@ def _open_scratch(state: State, job: Job, request: messages.Open) -> messages.Op
 def take_surface(state: State, job: Job, request: messages.Surface) -> messages.SurfaceResult:
     """Keep the surface of a state until all are there."""
     pending = state.pending.get(request.fit)
-    number = _trajectory_number(pending, request)
+    number = pending.trajectory_number(request.trajectory, request.METHOD)
     with callers_fault():
         surface = Surface(request.state, request.points, request.normals, request.faces, request.atoms)
         pending.surfaces.put(number, surface)
@@ -242,21 +242,6 @@ def _preview(job: Job, request: messages.Open, options: messages.PreviewOptions)
     )
 
 
-def _trajectory_number(pending: PendingFit, request: messages.Surface) -> int:
-    """Return the place of the request's trajectory among those of the fit. Raises RequestError."""
-    names, trajectory = pending.trajectories, request.trajectory
-    if names and trajectory not in names:
-        raise RequestError(
-            "bad-request", f"surface needs trajectory as one of {', '.join(names)}, got {str(trajectory)[:100]!r}"
-        )
-    if trajectory is not None and not names:
-        raise RequestError(
-            "bad-request",
-            f"fit {request.fit!r} is of one trajectory, not of {trajectory[:100]!r}: leave trajectory out",
-        )
-    return names.index(str(trajectory)) if names else 0
-
-
 def _begin_preview(pending: PendingFit, surfaces: Sequence[Surface], job: Job) -> None:
     """Show the first preview where its surface was there from before."""
     preview = pending.preview
@@ -295,7 +280,7 @@ def keep(state: State, job: Job, name: str) -> str | None:
 
     None where that failed, which costs no fit: it stays among those that are not kept.
     """
-    path = fits_folder() / f"{name}.dsr"
+    path = fits_folder() / f"{name}{FIT}"
     try:
         data = dsr_file.to_bytes(state.get(name))
         with atomic_write.naming_errors(path, len(data)):

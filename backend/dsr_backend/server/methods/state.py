@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pymol_dsr.shared.atomic_write import previous_of
+from pymol_dsr.shared.fits_folder import FIT
 from pymol_dsr.shared.messages import FitStatus, Open
 from pymol_dsr.shared.options import FieldOptions
 from pymol_dsr.shared.scratch import ScratchFolder
@@ -40,6 +41,23 @@ class PendingFit:
     def trajectories(self) -> tuple[str, ...]:
         """Names of the trajectories, in the order of `surfaces`; none for a single one."""
         return self.request.trajectories or ()
+
+    def trajectory_number(self, trajectory: str | None, method: str) -> int:
+        """Return the place of a trajectory in `surfaces`; None for the single one.
+
+        method: that asks, for the message. Raises RequestError.
+        """
+        names = self.trajectories
+        if names and trajectory not in names:
+            raise RequestError(
+                "bad-request", f"{method} needs trajectory as one of {', '.join(names)}, got {str(trajectory)[:100]!r}"
+            )
+        if trajectory is not None and not names:
+            raise RequestError(
+                "bad-request",
+                f"fit {self.request.fit!r} is of one trajectory, not of {trajectory[:100]!r}: leave trajectory out",
+            )
+        return names.index(str(trajectory)) if names else 0
 
     def close(self) -> None:
         """Leave the surfaces to whoever resumes the fit."""
@@ -102,7 +120,7 @@ class FittedFields:
     def get(self, name: str) -> Field | Family:
         """Return the fit of that name. Raises RequestError `no-fit`."""
         if name not in self._fitted:
-            path = fits_folder() / f"{name}.dsr"
+            path = fits_folder() / f"{name}{FIT}"
             if not (path.is_file() or previous_of(path).is_file()):
                 names = ", ".join(sorted(self._fitted)) or "none"
                 raise RequestError(
