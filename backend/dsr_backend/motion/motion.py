@@ -49,13 +49,15 @@ class Motion:
         device: torch.device = CPU,
         breaks: Sequence[int] = (),
         cancelled: Callable[[], bool] = lambda: False,
+        threads: int = 1,
     ) -> Motion:
         """Superpose all states on the middle one and choose a reference for each stretch.
 
         states: f8[S] increasing; atoms: f4[S,A,3] Å in the scene, or None; align: take the rigid motion out; loop: the
-        first state follows the last one, a gap later; device: where the search for the reference runs; breaks: indices
-        of the states that begin another stretch, none in a loop. Raises ValueError and MemoryError for atoms that take
-        too large a box, and Cancelled once `cancelled()` is true.
+        first state follows the last one, a gap later; device and threads: where, and at how many pairs of states at
+        once, the search for the reference runs; breaks: indices of the states that begin another stretch, none in a
+        loop. Raises ValueError and MemoryError for atoms that take too large a box, and Cancelled once `cancelled()` is
+        true.
         """
         count = len(states)
         period = float(states[-1] - states[0] + np.median(np.diff(states))) if loop and count > 1 else None
@@ -68,7 +70,7 @@ class Motion:
         aligned = ((poses.apply(positions) * ATOM_STEPS).round() / ATOM_STEPS).astype(np.float32)
         # A stretch is folded least onto a state of its own.
         chosen = [
-            (first, *least_folding(aligned[first:end], device, cancelled))
+            (first, *least_folding(aligned[first:end], device, cancelled, threads))
             for first, end in itertools.pairwise(kernel.bounds)
         ]
         references = np.stack([aligned[first + index] for first, index, _ in chosen])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..geometry.lattice import Lattice, LatticeLimit
 from ..runtime.errors import Cancelled
+from ..runtime.parallel import ordered_parallel_map
 from .poses import Pose
 
 CPU = torch.device("cpu")
@@ -67,12 +69,16 @@ class Warp:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return the material coordinates f4[N,3] of scene points x f4[N,3], both in Å."""
-        # Points are columns here: all that comes after is faster with whole axes.
-        y = (self.rotation @ (x.double() - self.origin).float().T).T
+        y = self.turned(x)
         if self.displacement is None:
             return y
         lattice, u = self.displacement
         return y + lattice.interpolate_columns(u, y).T
+
+    def turned(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the coordinates y f4[N,3] in the reference's frame of scene points x f4[N,3], both in Å."""
+        # Points are columns here: all that comes after is faster with whole axes.
+        return (self.rotation @ (x.double() - self.origin).float().T).T
 
     def inverse(self, xi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return scene points f4[N,3] whose material coordinates are about ξ f4[N,3], and by how much they miss f4[N].
@@ -125,9 +131,11 @@ def _missed(residual: torch.Tensor) -> torch.Tensor:
 
 
 def least_folding(
-    atoms: NDArray[np.float32], device: torch.device, cancelled: Callable[[], bool] = lambda: False
+    atoms: NDArray[np.float32], device: torch.device, cancelled: Callable[[], bool] = lambda: False, threads: int = 1
 ) -> tuple[int, float]:
     """Return the index of the best reference among the states f4[S,A,3] (Å), and the narrowest width (Å) without folds.
+
+    threads: number of pairs of states that are tried at once.
 
     A gap that opens has no space in a reference in which it is closed: there the warp folds it over the space beside
     it. A reference with the gap open has space for every state. Raises ValueError and MemoryError for atoms that take
@@ -139,10 +147,14 @@ def least_folding(
     candidates = sorted({round(k) for k in np.linspace(0, count - 1, CANDIDATES).tolist()})
     best = candidates[0]
     for sigma in WARP_SIGMAS:
-        folding = {
-            target: np.mean([_folding(atoms[k], atoms[target], sigma, device, cancelled) for k in candidates])
-            for target in candidates
-        }
+
+        def folding_of(pair: int, sigma: float = sigma) -> float:
+            target, source = (candidates[index] for index in divmod(pair, len(candidates)))
+            return _folding(atoms[source], atoms[target], sigma, device, cancelled)
+
+        with closing(ordered_parallel_map(folding_of, len(candidates) ** 2, threads)) as foldings:
+            means = np.array(list(foldings)).reshape(-1, len(candidates)).mean(1)
+        folding = dict(zip(candidates, means, strict=True))
         # Among equals the middle state is taken, which is nearest to all others.
         best = min(candidates, key=lambda k: (round(float(folding[k]), 5), abs(k - count // 2)))
         if folding[best] < MAX_FOLDING:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ...fields.fast import BAND_LIMIT, MAX_NODES, NarrowBand, spread
 from ...geometry.lattice import Lattice
 from ...geometry.triangle_mesh import face_areas
-from ...motion.motion import Motion
 from ...motion.warp import Warp
 from ...runtime import distributed
 from ...runtime.parallel import ordered_parallel_map
@@ -22,6 +21,7 @@ from ...surfaces.surface import Surface
 from ..config import Preset
 from ..extents import MIN_CLEARANCE, clearance_of, reach_of
 from ..job import FitJob
+from .state_warps import StateWarps
 
 # Fraction of a fit at which the band is there; measured on two cores.
 BAND_END = 0.15
@@ -38,7 +38,9 @@ class SurfaceSummary:
     area: float
 
 
-def narrow_band(job: FitJob[Preset], surfaces: Sequence[Surface], motion: Motion) -> tuple[NarrowBand, SurfaceSummary]:
+def narrow_band(
+    job: FitJob[Preset], surfaces: Sequence[Surface], warps: StateWarps
+) -> tuple[NarrowBand, SurfaceSummary]:
     """Return the nodes of the fine lattice within the preset's band of some state's surface, and the summary.
 
     The lattice covers all surfaces and the preset's clearance around them. Raises ValueError for a lattice of too many
@@ -53,7 +55,7 @@ def narrow_band(job: FitJob[Preset], surfaces: Sequence[Surface], motion: Motion
         k = state_indices[index]
         surface = surfaces[k]
         areas = face_areas(surface.points.astype(np.float64), surface.faces.astype(np.int64))
-        cut = cells_of(surface, motion.warp(float(motion.states[k]), job.device), preset.spacing)
+        cut = cells_of(surface, warps(k), preset.spacing)
         return surface, cut, reach_of(surface, job.device), float(areas.sum())
 
     job.report_progress("fit", 0.0, step=0, steps=count)

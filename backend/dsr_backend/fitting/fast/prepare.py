@@ -16,6 +16,7 @@ from ..job import FitJob
 from .band import narrow_band
 from .report import report_of
 from .shapes import SHAPES_END, solve_shapes
+from .state_warps import StateWarps
 from .temporal_widths import ValidationPoints, choose_widths
 
 
@@ -33,10 +34,14 @@ def prepare(job: FitJob[Preset], surfaces: Sequence[Surface]) -> FastField:
     axis = time_axis(options, states)
     times = states if axis is None else axis(states)
     breaks = stretch_breaks(options, states, times, atoms)
-    motion = Motion.from_states(times, atoms, options.align, options.loop, job.device, breaks, job.cancelled)
+    motion = Motion.from_states(
+        times, atoms, options.align, options.loop, job.device, breaks, job.cancelled, job.parallel_states
+    )
     motion.choose_forecasts()
-    band, summary = narrow_band(job, surfaces, motion)
-    shapes = solve_shapes(job, surfaces, motion, band)
+    warps = StateWarps(motion, job.device)
+    band, summary = narrow_band(job, surfaces, warps)
+    shapes = solve_shapes(job, surfaces, warps, band)
+    del warps
     low, high = summary.low, summary.high
     field = FastField(
         motion,

@@ -18,7 +18,6 @@ import torch
 from ...fields.fast import BasisBuilder, LowRankBasis, NarrowBand
 from ...geometry.lattice import CHUNK, Lattice, gather
 from ...geometry.triangle_mesh import TriangleMesh
-from ...motion.motion import Motion
 from ...motion.warp import Warp
 from ...runtime import distributed
 from ...runtime.parallel import ordered_parallel_map
@@ -27,6 +26,7 @@ from ..config import Preset
 from ..job import FitJob
 from .band import BAND_END, cells_of, nodes_near
 from .least_squares import Observations, Smoothing, solve
+from .state_warps import StateWarps
 from .temporal_widths import ValidationPoints
 
 # Fraction of a fit at which all states are solved; measured on two cores.
@@ -86,7 +86,7 @@ class Shapes:
     error: float
 
 
-def solve_shapes(job: FitJob[Preset], surfaces: Sequence[Surface], motion: Motion, band: NarrowBand) -> Shapes:
+def solve_shapes(job: FitJob[Preset], surfaces: Sequence[Surface], warps: StateWarps, band: NarrowBand) -> Shapes:
     """Solve the node values of all states, several at a time. Raises Cancelled."""
     count, values = len(surfaces), job.preset.max_values
     state_indices = distributed.own_states(count)
@@ -106,8 +106,9 @@ def solve_shapes(job: FitJob[Preset], surfaces: Sequence[Surface], motion: Motio
     def solve_own(index: int) -> StateShape:
         k = state_indices[index]
         # The mesh, points and nodes of a large molecule take hundreds of MB, and are given back before the solution.
-        measured = measure_state(job, surfaces[k], motion, k, band, coarse_neighbours, band_neighbours)
-        return solve_state(job, motion, k, band_neighbours, measured)
+        warp = warps(k)
+        measured = measure_state(job, surfaces[k], warp, band, coarse_neighbours, band_neighbours)
+        return solve_state(job, warp, band_neighbours, measured)
 
     job.report_progress("fit", BAND_END, step=0, steps=count)
     with closing(ordered_parallel_map(solve_own, len(state_indices), job.parallel_states)) as solved:
@@ -143,20 +144,19 @@ class Measured:
 def measure_state(
     job: FitJob[Preset],
     surface: Surface,
-    motion: Motion,
-    k: int,
+    warp: Warp,
     band: NarrowBand,
     coarse_neighbours: torch.Tensor,
     band_neighbours: torch.Tensor,
 ) -> Measured:
-    """Measure distances around the surface of state number k of the motion.
+    """Measure distances around the surface of a state, whose warp is given.
 
     coarse_neighbours i4[coarse nodes,6], band_neighbours i4[band.count,6]: as of `NarrowBand`, within either lattice.
     """
     preset = job.preset
     generator = torch.Generator().manual_seed(_seed(job.options.seed, surface.state))
     mesh = TriangleMesh(surface.points, surface.faces, job.device)
-    state = _State(surface, mesh, motion.warp(float(motion.states[k]), job.device), preset, job.raise_if_cancelled)
+    state = _State(surface, mesh, warp, preset, job.raise_if_cancelled)
     coarse_lattice = band.lattice.coarser(preset.coarse_factor)
     coarse = _coarse_distances(state, coarse_lattice, coarse_neighbours)
     start, missed = _band_residuals(state, band, coarse_lattice, coarse, band_neighbours)
@@ -232,10 +232,8 @@ def _surface_observations(
     return _observe(band, xi, distances - coarse_lattice.interpolate_columns(coarse, xi))
 
 
-def solve_state(
-    job: FitJob[Preset], motion: Motion, k: int, band_neighbours: torch.Tensor, measured: Measured
-) -> StateShape:
-    """Solve the node values of state number k of the motion.
+def solve_state(job: FitJob[Preset], warp: Warp, band_neighbours: torch.Tensor, measured: Measured) -> StateShape:
+    """Solve the node values of a state, whose warp is given.
 
     band_neighbours i4[band.count,6]: as of `NarrowBand`, within the fine lattice.
     """
@@ -244,8 +242,7 @@ def solve_state(
     smoothing = Smoothing(missed_indices, band_neighbours[missed_indices], MISSED_SMOOTHNESS)
     fine = solve(observed, measured.start, preset.ridge, preset.iterations, job.raise_if_cancelled, smoothing)
     error = (observed.predict(fine) - observed.target).abs().mean()
-    to_reference = Warp(motion.pose(float(motion.states[k])), None, job.device)
-    return StateShape(measured.coarse, fine, to_reference(measured.held_out), measured.held_out_distance, error)
+    return StateShape(measured.coarse, fine, warp.turned(measured.held_out), measured.held_out_distance, error)
 
 
 def measured_nodes(lattice: Lattice, margin: int, cells: torch.Tensor) -> torch.Tensor:

@@ -90,7 +90,7 @@ def choose_widths(
     motion.smooth = ATOM_CHOICES[row] * gap
     field.smooth = SHAPE_CHOICES[column] * gap
     field.level_offset = OFFSET_CHOICES[int(mean[row, column].argmin())]
-    field.smooth_beyond = field.smooth if smoothing_predicts_ends(field, validation) else 0.0
+    field.smooth_beyond = field.smooth if smoothing_predicts_ends(field, validation, parallel_states) else 0.0
     field.held_out_error = float(mean[row, column, 0])
     return f"holding out {len(held_out)} of {count} states"
 
@@ -172,30 +172,35 @@ def _enclosed_volumes(field: FastField, time: float, offsets: Sequence[float], r
     return [float(volume) for volume in (cells * VOLUME_SPACING**3).tolist()]
 
 
-def smoothing_predicts_ends(field: FastField, validation: Sequence[ValidationPoints]) -> bool:
+def smoothing_predicts_ends(field: FastField, validation: Sequence[ValidationPoints], parallel_states: int = 1) -> bool:
     """Return whether a shape smoothed over the last known states predicts later states better than the last state.
 
-    False where the last stretch is too short to tell.
+    False where the last stretch is too short to tell. parallel_states: number of predictions at once.
     """
     motion = field.motion
     last = motion.kernel.stretch(float(motion.states[-1])).states
     first, count = last.start, last.stop - last.start
     if field.smooth <= 0.0 or count <= 2 * HELD_OUT_MARGIN:
         return False
-    errors = np.zeros(2)
-    for origin in sorted({int(k) for k in np.linspace(count // 2, count - 2, END_ORIGINS)}):
+    origins = sorted({int(k) for k in np.linspace(count // 2, count - 2, END_ORIGINS)})
+    pairs = [(origin, lead) for origin in origins for lead in END_LEADS if origin + lead < count]
+
+    def errors_of(index: int) -> list[float]:
+        """Return the errors of the last state and of the smoothed shape."""
+        origin, lead = pairs[index]
         before = np.arange(first, first + origin + 1)
         known = _known_motion(motion, before)
         known.forecasts = (Forecast(), Forecast())
-        for lead in END_LEADS:
-            if origin + lead >= count:
-                break
-            time = float(motion.states[first + origin + lead])
-            target = validation[first + origin + lead]
-            xi = known.warp(time, field.device)(target.points)
-            mixtures = _mixtures(field, before, [known.kernel.weights(time, width) for width in (0.0, field.smooth)])
-            errors += _wrong_side(field.mixed_distances(*mixtures, xi), target).tolist()
-    return bool(errors[1] < errors[0])
+        time = float(motion.states[first + origin + lead])
+        target = validation[first + origin + lead]
+        xi = known.warp(time, field.device)(target.points)
+        mixtures = _mixtures(field, before, [known.kernel.weights(time, width) for width in (0.0, field.smooth)])
+        wrong: list[float] = _wrong_side(field.mixed_distances(*mixtures, xi), target).tolist()
+        return wrong
+
+    with closing(ordered_parallel_map(errors_of, len(pairs), parallel_states)) as computed:
+        held, smoothed = np.sum(list(computed), 0)
+    return bool(smoothed < held)
 
 
 def _mixtures(
