@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -40,6 +41,7 @@ CANCEL_SECONDS = 15.0
 ENDING_SECONDS = 10.0
 
 
+T = TypeVar("T")
 SourceEvent = messages.SourceProgress | messages.SourceFrames | messages.Log
 
 
@@ -129,6 +131,16 @@ class Jobs:
         fit = self.fits[name] = Fit(name, trajectories, replaces=replaces)
         self.claim(fit, Activity.FIT)
         return fit
+
+    @contextmanager
+    def withdrawn_on_error(self, fit: Fit) -> Iterator[None]:
+        """Take a new fit out again where what comes before its work fails."""
+        try:
+            yield
+        except BaseException:
+            self.release(fit)
+            self.leave(fit)
+            raise
 
     @contextmanager
     def replacing(self, fit: Fit) -> Iterator[None]:
@@ -242,6 +254,16 @@ class Jobs:
     def release(self, fit: Fit) -> None:
         """End the activity that was claimed."""
         fit.activity = None
+
+    def claimed(self, fit: Fit, activity: Activity, work: Callable[[], T]) -> Callable[[], T]:
+        """Claim the fit at once, and return the work, which releases it at its end. Raises JobError when it is busy."""
+        self.claim(fit, activity)
+
+        def releasing_work() -> T:
+            with self.releasing(fit):
+                return work()
+
+        return releasing_work
 
     @contextmanager
     def busy(self, fit: Fit, activity: Activity) -> Iterator[None]:

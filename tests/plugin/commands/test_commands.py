@@ -20,6 +20,7 @@ from pymol_dsr.commands.levels import dsr_levels
 from pymol_dsr.commands.manage import dsr_cancel, dsr_set, dsr_status
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Fit, Phase
+from pymol_dsr.scene.objects import SceneError
 from pymol_dsr.session import session_of
 from support.paths import SUPPORT
 from support.scene import build_peptide, coordinates, idtf_points
@@ -100,6 +101,18 @@ def test_a_fit_that_is_not_ready_is_not_used(plugin):
     fit.phase, fit.fraction = Phase.FIT, 0.43
     session_of(plugin).jobs.fits["early"] = fit
     assert refused(plugin, dsr_movie, "early") == "early: fit 43 %; it can be used when it is ready"
+
+
+def test_a_fit_whose_preview_fails_is_not_entered_and_the_one_before_it_stays(plugin, monkeypatch):
+    jobs = session_of(plugin).jobs
+    before = ready(plugin, "pep_dsr", "")
+
+    def failing(*args):
+        raise SceneError("a fault of the scene")
+
+    monkeypatch.setattr(commands_fit, "Preview", failing)
+    assert "a fault of the scene" in refused(plugin, dsr_fit, "pep", watch=1)
+    assert list(jobs.fits.values()) == [before] and before.activity is None
 
 
 @pytest.mark.parametrize("command", ["dsr_movie fam, 1", "dsr_levels fam, 1", "dsr_eval fam", "dsr_export fam, x.ply"])
