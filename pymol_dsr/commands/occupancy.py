@@ -321,7 +321,7 @@ def _plan_of_sources(jobs: Jobs, selection: str, sources: Sequence[Source], say:
             raise CmdException(f"object {group[:80]}: {rule_against(group)}")
         if group in jobs.fits:
             raise CmdException(f"object {group}: a fit has that name; give another one")
-        fit = jobs.new(group, sources)
+        fit = jobs.new(group, sources, Activity.OCCUPANCY)
         return fit, fit.trajectories, lambda request: surfaces_occupancy(jobs, fit, sources, request, say)
 
     def among(members: Mapping[str, Sequence[int]]) -> _Plan:

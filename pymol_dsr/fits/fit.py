@@ -66,6 +66,7 @@ class Activity(Enum):
     MEASUREMENT = "its measures"
     EVALUATION = "an evaluation"
     OCCUPANCY = "its occupancy"
+    LANDSCAPE = "its landscape"
     EXPORT = "an export"
     SAVING = "saving"
 

@@ -104,10 +104,11 @@ class Jobs:
             raise JobError(fit.line() if fit.phase in ENDED else f"{fit.line()}; it can be used when it is ready")
         return fit
 
-    def new(self, name: str, sources: Sequence[Source]) -> Fit:
-        """Enter a fit, queued and claimed; raises JobError where one of that name is busy.
+    def new(self, name: str, sources: Sequence[Source], activity: Activity) -> Fit:
+        """Enter a fit, queued and claimed for an activity; raises JobError where one of that name is busy.
 
-        A finished one of that name, or a detached one, is kept as `replaces`, until `replacing` or `leave`.
+        An ensemble is entered in the same way, without a fit to come. A finished one of that name, or a detached one,
+        is kept as `replaces`, until `replacing` or `leave`.
         """
         before = self.fits.get(name)
         if before is not None and before.activity:
@@ -129,7 +130,7 @@ class Jobs:
         ]
         replaces = before if before is not None and before.phase not in ENDED else None
         fit = self.fits[name] = Fit(name, trajectories, replaces=replaces)
-        self.claim(fit, Activity.FIT)
+        self.claim(fit, activity)
         return fit
 
     @contextmanager

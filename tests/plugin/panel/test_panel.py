@@ -335,9 +335,11 @@ def test_the_noise_of_a_loss_does_not_fill_the_chart():
 
 
 def test_what_has_no_estimate_shows_its_phase():
-    occupancy = Fit("a", phase=Phase.SURFACES, activity=Activity.FIT, fraction=0.35)
+    occupancy = Fit("a", phase=Phase.SURFACES, activity=Activity.OCCUPANCY, fraction=0.35)
     assert progress.progress_text(occupancy).startswith("a: surfaces, 35 %")
     assert progress.progress_fraction(occupancy) == 0.35
+    landscape = Fit("b", phase=Phase.QUEUED, activity=Activity.LANDSCAPE)
+    assert progress.progress_text(landscape) == "b: its landscape" and progress.progress_fraction(landscape) is None
 
 
 def row(state, group, method, iou):

@@ -138,10 +138,22 @@ def test_the_figures_of_a_fit_are_not_those_of_one_that_takes_its_place(
 
 def test_the_page_play_announces_surfaces_and_not_ensembles(panel):
     fits = panel.session.jobs.fits
-    fits["pep_ensemble"] = Fit("pep_ensemble", activity=Activity.FIT)
+    fits["pep_ensemble"] = Fit("pep_ensemble", activity=Activity.LANDSCAPE)
+    fits["pep_occupancy"] = Fit("pep_occupancy", activity=Activity.OCCUPANCY)
     assert panel.play.no_surface().startswith("no surface is open")
     fits["pep_dsr"] = Fit("pep_dsr", activity=Activity.FIT, timing=FitTiming(1, "fast", Rates()))
     assert panel.play.no_surface().startswith("pep_dsr is being made")
+
+
+def test_the_page_make_surface_shows_fits_under_way_and_no_ensembles(panel):
+    fits = panel.session.jobs.fits
+    fits["pep_ensemble"] = Fit("pep_ensemble", activity=Activity.LANDSCAPE)
+    fits["pep_occupancy"] = Fit("pep_occupancy", activity=Activity.OCCUPANCY, phase=Phase.SURFACES)
+    panel.fit.poll()
+    assert panel.fit.current() is None and panel.fit.fit_button.text() == "Make surface"
+    fits["pep_dsr"] = Fit("pep_dsr", activity=Activity.FIT)
+    panel.fit.poll()
+    assert panel.fit.current() is fits["pep_dsr"] and panel.fit.fit_button.text() == "Cancel"
 
 
 @pytest.mark.parametrize("page_name", ["simulate", "morph"])
