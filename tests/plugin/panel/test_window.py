@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from pymol import CmdException
 
 pytest.importorskip("PyQt5")
 from pymol.Qt import QtGui, QtWidgets
@@ -179,3 +180,23 @@ def test_the_page_simulate_offers_as_many_states_as_the_command_makes(panel, tas
     page = panel.simulate
     page.source.setCurrentIndex(next(number for number, kind in enumerate(KINDS) if kind.task == task))
     assert page.frames.value() == FRAMES[task]
+
+
+def test_the_states_of_a_landscape_are_read_in_the_thread_of_the_window(panel, plugin, monkeypatch):
+    in_window, read = [], []
+
+    def marshal(call):
+        in_window.append(True)
+        call()
+        in_window.clear()
+
+    def plan(*args, **options):
+        read.append(bool(in_window))
+        raise CmdException("far enough")
+
+    monkeypatch.setattr(plugin, "_call_in_gui_thread", marshal, raising=False)
+    monkeypatch.setattr("pymol_dsr.panel.tabs.ensembles.plan_landscape", plan)
+    panel.ensembles.ensemble.setEditText("pep")
+    panel.ensembles.landscape_button.click()
+    wait_in_window(lambda: panel.status.text() == "far enough")
+    assert read == [True]
