@@ -67,6 +67,7 @@ class Activity(Enum):
     EVALUATION = "an evaluation"
     OCCUPANCY = "its occupancy"
     LANDSCAPE = "its landscape"
+    SURFACES = "a surfaces file"
     EXPORT = "an export"
     SAVING = "saving"
 

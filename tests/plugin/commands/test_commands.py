@@ -22,6 +22,7 @@ from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Fit, Phase
 from pymol_dsr.scene.objects import SceneError
 from pymol_dsr.session import session_of
+from pymol_dsr.surfaces import surfaces_file, workers
 from support.paths import SUPPORT
 from support.scene import build_peptide, coordinates, idtf_points
 from support.session import begin_another_session, ready, refused
@@ -251,6 +252,31 @@ def test_surfaces_file_by_command(plugin, tmp_path):
     path = dsr_surfaces("pep", str(tmp_path / "pep.npz"), states="1-3:2", _self=plugin)
     with np.load(path, allow_pickle=False) as file:
         assert file["states"].tolist() == [1, 3]
+
+
+def test_a_surfaces_file_is_written_a_surface_at_a_time_and_can_be_cancelled(plugin, tmp_path, monkeypatch):
+    jobs, file, events = session_of(plugin).jobs, tmp_path / "pep.npz", []
+    compute, write = workers.compute_surfaces, surfaces_file.write
+
+    def watched(source, *args):
+        for surface in compute(source, *args):
+            events.append("made")
+            yield surface
+            [task] = jobs.listed()
+            if source.states == [1, 2, 3]:
+                jobs.cancel(task.name)
+
+    def counted(path, source, surfaces):
+        write(path, source, (events.append("written") or surface for surface in surfaces))
+
+    monkeypatch.setattr(workers, "compute_surfaces", watched)
+    monkeypatch.setattr(surfaces_file, "write", counted)
+    dsr_surfaces("pep", str(file), states="1-2", _self=plugin)
+    assert events == ["made", "written"] * 2 and not jobs.fits
+    file.unlink()
+    line = refused(plugin, dsr_surfaces, "pep", str(file), states="1-3")
+    assert line == f"pep_surfaces: cancelled; {file} is not written"
+    assert not jobs.fits and not list(tmp_path.glob("*pep*"))
 
 
 def test_surfaces_file_by_module(plugin, tmp_path, capfd):
