@@ -489,6 +489,23 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
 
 
 @pytest.mark.system
+def test_a_warning_of_a_surface_names_its_molecule_in_a_family(backend, monkeypatch, capfd):
+    build_peptide(backend, "two", 2)
+    compute = workers.compute_surfaces
+
+    def warned(source, *args):
+        for surface in compute(source, *args):
+            if source.object == "pep":
+                source.warnings.append("state 1: its surface is open")
+            yield surface
+
+    monkeypatch.setattr(workers, "compute_surfaces", warned)
+    dsr_fit("two+pep", "1", name="fam", preset="preview", watch=0, _self=backend)
+    assert "pep: state 1: its surface is open" in session_of(backend).jobs.fits["fam"].warnings
+    assert " pep: warning: state 1: its surface is open" in capfd.readouterr().out
+
+
+@pytest.mark.system
 def test_a_killed_family_resumes_with_the_surfaces_it_had(backend, capsys):
     jobs = session_of(backend).jobs
     build_peptide(backend, "two", 4)
