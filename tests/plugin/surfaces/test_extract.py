@@ -275,6 +275,19 @@ def test_a_second_worker_that_dies_is_an_error(peptide, monkeypatch):
     assert len([line for line in source.warnings if "another one goes on" in line]) == 1
 
 
+def test_a_worker_that_closes_its_pipe_and_lives_on_is_ended(peptide, crew, monkeypatch, tmp_path):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexec 1>&- 0<&-\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(workers, "python_executable", lambda: str(program))
+    monkeypatch.setattr(workers, "ENDING_SECONDS", 0.1)
+    source = extract.read_source("pep", "all", _self=peptide)
+    patience = time.monotonic() + PATIENCE
+    with pytest.raises(ExtractError, match=r"ended before its first state \(exit code -9\)"):
+        list(workers.compute_surfaces(source, 1, lambda: time.monotonic() > patience))
+    assert all(worker.process.poll() is not None for worker in crew)
+
+
 @pytest.mark.system
 def test_an_error_of_reading_coordinates_ends_the_surfaces(peptide):
     source = replace(extract.read_source("pep", "1", _self=peptide), states=[1, 99])
