@@ -116,7 +116,7 @@ def color_movie(session: Session, name: str, options: ColorOptions, runner: Runn
     limits = (options.minimum, options.maximum)
     if plain and (options.palette or limits != (None, None)):
         raise CmdException(f"by {by}: palette, minimum and maximum go with values, and here are none")
-    palettes.value_range([], *limits, by in palettes.SIGNED)
+    palettes.check_limits(*limits)
     plain_coloring = colors.Coloring(by, color, transparency=options.transparency)
     colorings = [plain_coloring if plain else value_coloring(session, movie, options, _self) for movie in movies]
     fit = movies[0].fit
