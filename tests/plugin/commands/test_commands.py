@@ -266,8 +266,13 @@ def test_a_surfaces_file_is_written_a_surface_at_a_time_and_can_be_cancelled(plu
             if source.states == [1, 2, 3]:
                 jobs.cancel(task.name)
 
+    def noted(surfaces):
+        for surface in surfaces:
+            events.append("written")
+            yield surface
+
     def counted(path, source, surfaces):
-        write(path, source, (events.append("written") or surface for surface in surfaces))
+        write(path, source, noted(surfaces))
 
     monkeypatch.setattr(workers, "compute_surfaces", watched)
     monkeypatch.setattr(surfaces_file, "write", counted)
