@@ -272,11 +272,11 @@ def _load_states(
         with contextlib.closing(session.jobs.stream(fit, plan.requests(radii))) as answers:
             verb, end = ("computed", 0.5) if colored else ("loaded", 1.0)
             replies = report_states(fit, answers, len(plan.states), say, verb, end)
-            replies = kept_movie.watch(plan.states, recorder.watch(plan.states, replies))
+            pairs = kept_movie.watch(plan.states, recorder.watch(plan.states, replies))
             return movie_objects.show_movie(
                 plan.trajectory,
                 plan.states,
-                colored.watch(replies) if colored else replies,
+                colored.watch(pairs) if colored else (reply for reply, _ in pairs),
                 object=plan.object,
                 appearance=MovieAppearance(
                     color=appearance.color,

@@ -59,9 +59,12 @@ def movie(cmd):
             mesh = Mesh(points, np.tile(CORNERS, (2, 1)), np.concatenate([FACES, FACES + 6]))
             yield mesh_result(mesh, nearest=neighbors[:, 0], neighbor_indices=neighbors, weights=weights)
 
-    watched = kept_movie.watch(states, replies())
-    appearance = movie_objects.MovieAppearance()
-    movie_objects.show_movie(trajectory, states, watched, object="out", appearance=appearance, say=print, _self=cmd)
+    watched = list(kept_movie.watch(states, replies()))
+    assert [mesh for _, mesh in watched] == kept_movie.meshes, "each reply comes with its mesh"
+    appearance, replies_only = movie_objects.MovieAppearance(), [reply for reply, _ in watched]
+    movie_objects.show_movie(
+        trajectory, states, replies_only, object="out", appearance=appearance, say=print, _self=cmd
+    )
     session_of(cmd).movies.keep(kept_movie, cmd)
     return kept_movie
 
