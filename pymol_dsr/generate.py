@@ -125,7 +125,7 @@ def _object_name(path: str, _self: Any) -> str:
 def _generated_name(_self: Any) -> str:
     """Return a name for the generated object that no name of a loaded one begins with, as replicas have numbers."""
     name = "generated"
-    while any(other.startswith(name) for other in _self.get_names("all")):
+    while any(loaded.startswith(name) for loaded in _self.get_names("all")):
         name = f"new_{name}"
     return name
 

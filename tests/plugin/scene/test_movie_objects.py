@@ -451,8 +451,8 @@ def groups(cmd, *names):
     return [read_object_session(name, cmd).group for name in names]
 
 
-@pytest.mark.parametrize("way", ["whole", "cancelled"])
-def test_a_movie_that_is_made_again_stays_in_the_groups_of_the_user(peptide, fitted, way):
+@pytest.mark.parametrize("ending", ["whole", "cancelled"])
+def test_a_movie_that_is_made_again_stays_in_the_groups_of_the_user(peptide, fitted, ending):
     times = [1, 2, 3, 7]
     show(peptide, fitted, times)
     peptide.group("mine", "pep out")
@@ -460,11 +460,11 @@ def test_a_movie_that_is_made_again_stays_in_the_groups_of_the_user(peptide, fit
 
     def replies():
         for number, reply in enumerate(fitted.replies(times)):
-            if way == "cancelled" and number == 2:
+            if ending == "cancelled" and number == 2:
                 raise Cancelled("out: cancelled")
             yield reply
 
-    if way == "whole":
+    if ending == "whole":
         show(peptide, fitted, times, replies=replies())
         assert groups(peptide, "out", "out_future", "pep") == ["mine", "guesses", "mine"]
     else:

@@ -68,10 +68,10 @@ def test_same_surface_as_the_scene_for_a_protein(adk):
 def test_wider_cells_leave_nearly_all_points_of_a_protein_where_they_were(adk):
     source = extract.read_source("adk", "50", _self=adk)
     (surface,) = workers.compute_surfaces(source, 1)
-    (shown,) = workers.compute_surfaces(replace(source, settings={**source.settings, "hash_max": "100"}), 1)
-    distances = cKDTree(shown.points).query(surface.points)[0]
+    (narrow,) = workers.compute_surfaces(replace(source, settings={**source.settings, "hash_max": "100"}), 1)
+    distances = cKDTree(narrow.points).query(surface.points)[0]
     assert 0.98 < np.mean(distances < 2e-6) < 1.0
-    assert signed_volume(surface) == pytest.approx(signed_volume(shown), rel=0.002)
+    assert signed_volume(surface) == pytest.approx(signed_volume(narrow), rel=0.002)
 
 
 def test_cells_are_as_wide_in_every_molecule_but_small_ones_and_never_more_than_pymol_has():
