@@ -20,8 +20,8 @@ from ...scene.present_movie import show_state
 from ...shared.ensemble_options import LandscapeOptions, OccupancyOptions, OccupancyShow
 from ...shared.values import ValueFault
 from ..landscape_map import LandscapeMap
+from ..scene_choices import molecules, offers
 from ..widgets import offer, offer_beside_typed, save_table, spin, typed_combo
-from .fit import molecules, offers
 
 NO_REFERENCE = "none"
 SPREAD_LABEL = "spread"
