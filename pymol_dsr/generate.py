@@ -32,7 +32,6 @@ from .shared.text import one_line
 from .surfaces import stream
 from .surfaces.source import ExtractError
 
-NAME = "generated"
 SUFFIXES = (".pdb", ".cif")
 WIDTH = 60
 """Characters of a REMARK of a .pdb."""
@@ -73,24 +72,28 @@ def run(options: argparse.Namespace, session: Session, _self: Any) -> None:
     session.settings.put("backend", options.backend)
     generation = GenerateOptions.from_json(json.loads(options.options))
     runner = Runner("dsr-backend", False, print, lambda line: print(f"pymol_dsr: progress {line}", file=sys.stderr))
-    names = [f"{_object_name(path, _self)}" for path in options.paths]
     if options.morph:
-        for name, path in zip(names, options.paths, strict=True):
+        selections = []
+        for path in options.paths:
             molecule_files.check_structure(path)
+            # Named when those before it are loaded: files of several folders may have one name.
+            name = _object_name(path, _self)
             stream.load_structure(path, name, _self)
-        selections = [f"({options.selection}) and %{name}" for name in names]
+            selections.append(f"({options.selection}) and %{name}")
+        generated = _generated_name(_self)
         morph = MorphOptions.from_json(json.loads(options.morph))
         structures = read_structures(selections, options.states, _self)
-        morph_structures(session, structures, morph, generation, FitOptions(), runner, _self, name=NAME)
+        morph_structures(session, structures, morph, generation, FitOptions(), runner, _self, name=generated)
     else:
         molecule_files.check_paths(options.paths)
+        name = _object_name(options.paths[0], _self)
         if len(options.paths) == 1:
-            stream.load_structure(options.paths[0], names[0], _self)
+            stream.load_structure(options.paths[0], name, _self)
         else:
-            stream.load(options.paths[0], options.paths[1], names[0], _self, whole=True)
-        selection = f"({options.selection}) and %{names[0]}"
-        generate_states(session, selection, options.states or "all", NAME, generation, runner, _self)
-    write_states(options.out, _self.get_object_list(f"({NAME})"), session, _self)
+            stream.load(options.paths[0], options.paths[1], name, _self, whole=True)
+        selection, generated = f"({options.selection}) and %{name}", _generated_name(_self)
+        generate_states(session, selection, options.states or "all", generated, generation, runner, _self)
+    write_states(options.out, _self.get_object_list(f"({generated})"), session, _self)
 
 
 def write_states(path: str, objects: list[str], session: Session, _self: Any) -> None:
@@ -117,6 +120,14 @@ def _object_name(path: str, _self: Any) -> str:
     """Return a name for the object of a file that no other object has."""
     name = str(_self.get_legal_name(os.path.splitext(os.path.basename(path))[0]) or "m")
     return str(_self.get_unused_name(name)) if name in _self.get_names("all") else name
+
+
+def _generated_name(_self: Any) -> str:
+    """Return a name for the generated object that no name of a loaded one begins with, as replicas have numbers."""
+    name = "generated"
+    while any(loaded.startswith(name) for loaded in _self.get_names("all")):
+        name = f"new_{name}"
+    return name
 
 
 class _Marked(io.TextIOBase):

@@ -116,19 +116,17 @@ def color_movie(session: Session, name: str, options: ColorOptions, runner: Runn
     limits = (options.minimum, options.maximum)
     if plain and (options.palette or limits != (None, None)):
         raise CmdException(f"by {by}: palette, minimum and maximum go with values, and here are none")
-    palettes.value_range([], *limits, by in palettes.SIGNED)
+    palettes.check_limits(*limits)
     plain_coloring = colors.Coloring(by, color, transparency=options.transparency)
     colorings = [plain_coloring if plain else value_coloring(session, movie, options, _self) for movie in movies]
     fit = movies[0].fit
-    session.jobs.claim(fit, Activity.COLORS)
 
     def work() -> None:
-        with session.jobs.releasing(fit):
-            for movie, coloring in zip(movies, colorings, strict=True):
-                runner.say(f" {movie.name}: {colors.apply_coloring(movie, coloring, session.movies, _self)}")
-                movie.coloring = options
+        for movie, coloring in zip(movies, colorings, strict=True):
+            runner.say(f" {movie.name}: {colors.apply_coloring(movie, coloring, session.movies, _self)}")
+            movie.coloring = options
 
-    runner.run(work)
+    runner.run(session.jobs.claimed(fit, Activity.COLORS, work))
 
 
 def value_coloring(session: Session, movie: KeptMovie, options: ColorOptions, _self: Any) -> colors.Coloring:

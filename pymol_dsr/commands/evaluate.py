@@ -128,11 +128,9 @@ def evaluate_fit(
     for line in _changed_settings(fit, trajectory, source):
         # Not only where it is asked for: scores against other surfaces look like any others.
         print(f" {fit.name}: warning: {line}")
-    jobs.claim(fit, Activity.EVALUATION)
 
     def work() -> list[StateScores]:
-        with jobs.releasing(fit):
-            scores = evaluation.evaluate(jobs, fit, field, trajectory, source, compared, options.baselines, say)
+        scores = evaluation.evaluate(jobs, fit, field, trajectory, source, compared, options.baselines, say)
         for line in evaluation.score_table(scores):
             say(line)
         if path:
@@ -144,7 +142,7 @@ def evaluate_fit(
             say(f" {fit.name}: written to {path}" + (f" and {plot}" if drawn else "; no plot without matplotlib"))
         return scores
 
-    return runner.run(work)
+    return runner.run(jobs.claimed(fit, Activity.EVALUATION, work))
 
 
 def _source(fit: Fit, trajectory: Trajectory, compared: Sequence[int], baselines: Sequence[str], _self: Any) -> Source:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import itertools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ from numpy.typing import NDArray
 from pymol import CmdException, cmd
 
 from ..backend.process import BackendError
-from ..fits.fit import Activity, Fit, Say, Trajectory
+from ..fits.ensemble import entered
+from ..fits.fit import Activity, Cancelled, Fit, Phase, Say, Trajectory
 from ..scene import atoms, color_sources, palettes, placement
 from ..session import Session, session_of
 from ..shared import atomic_write, messages
@@ -33,6 +36,7 @@ from ..shared.options import (
 from ..shared.paths import names_by_time
 from ..shared.reading import ReadError, read_file
 from ..surfaces import extract, surfaces_file, workers
+from ..surfaces.source import Surface
 from .arguments import STEADY, chosen_trajectory, fit_name, new_fit_name, path_to_write, requested_times
 from .color import color_or_values
 from .command import command
@@ -59,7 +63,8 @@ def dsr_surfaces(
     DESCRIPTION
 
         Writes PyMOL's surfaces of all states (points, normals, triangles, atoms) as one file. "dsr-backend fit"
-        fits it in a terminal, also on a machine without PyMOL.
+        fits it in a terminal, also on a machine without PyMOL. "dsr_cancel <object>_surfaces" ends the work, and then
+        no file is written.
 
     USAGE
 
@@ -83,7 +88,7 @@ def dsr_surfaces(
 
     SEE ALSO
 
-        dsr_fit
+        dsr_fit, dsr_cancel
     """
     return write_surfaces(
         session_of(_self),
@@ -231,8 +236,8 @@ def write_surfaces(
 ) -> str:
     """Write PyMOL's surfaces of a selection as a surfaces file; its whole path.
 
-    unwrap: make molecules whole that the periodic box cuts.
-    Raises CmdException, ExtractError or StatesError.
+    unwrap: make molecules whole that the periodic box cuts. The work is listed as <object>_surfaces, and can be
+    cancelled by that name. Raises CmdException, ExtractError, StatesError, Cancelled or OSError.
     """
     try:
         path = surfaces_file.check_path(file)
@@ -243,12 +248,28 @@ def write_surfaces(
     for line in source.warnings:
         print(f" {runner.title}: warning: {line}")
 
+    jobs, count = session.jobs, len(source.states)
+    names = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
+    name = next(f"{source.object}_surfaces{end}" for end in names if f"{source.object}_surfaces{end}" not in jobs.fits)
+    task = jobs.new(name, [source], Activity.SURFACES)
+    if runner.background:
+        runner.say(f" {runner.title}: {count_of_states(count)} of {source.object}; dsr_cancel {name} ends it")
+
+    def surfaces() -> Generator[Surface, None, None]:
+        warned, task.phase = reported, Phase.SURFACES
+        computed = workers.compute_surfaces(source, session.settings.workers, task.stop.is_set)
+        for number, surface in enumerate(computed, 1):
+            for line in source.warnings[warned:]:
+                print(f" {runner.title}: warning: {line}")
+            warned, task.fraction = len(source.warnings), number / count
+            yield surface
+        if task.stop.is_set():
+            raise Cancelled(f"{name}: cancelled; {path} is not written")
+
     def work() -> None:
-        surfaces = list(workers.compute_surfaces(source, session.settings.workers))
-        for line in source.warnings[reported:]:
-            print(f" {runner.title}: warning: {line}")
-        surfaces_file.write(path, source, surfaces)
-        runner.say(f" {runner.title}: {count_of_states(len(surfaces))} of {source.object} written to {path}")
+        with entered(jobs, task), contextlib.closing(surfaces()) as computed:
+            surfaces_file.write(path, source, computed)
+        runner.say(f" {runner.title}: {count_of_states(count)} of {source.object} written to {path}")
 
     runner.run(work)
     return path

@@ -10,7 +10,7 @@ from typing import Any
 from pymol import CmdException, cmd
 
 from ..fits import interrupted
-from ..fits.fit import Fit, Say
+from ..fits.fit import Activity, Fit, Say
 from ..fits.fitting import run_fit
 from ..fits.jobs import Jobs
 from ..fits.request import FitRequest
@@ -341,12 +341,13 @@ def preset_of_family(session: Session, name: str) -> str:
 
 def run_request(jobs: Jobs, name: str, request: FitRequest, runner: Runner, _self: Any) -> None:
     """Enter a fit and run it."""
-    fit = jobs.new(name, request.sources)
-    for trajectory in fit.trajectories:
-        claim_molecule(name, trajectory.object, _self)
-    if fit.replaces is not None and fit.replaces.is_finished:
-        runner.say(f" {name}: the fit of this name is kept until the new one is ready")
-    preview = Preview(fit, _self) if runner.watch else None
+    fit = jobs.new(name, request.sources, Activity.FIT)
+    with jobs.withdrawn_on_error(fit):
+        for trajectory in fit.trajectories:
+            claim_molecule(name, trajectory.object, _self)
+        if fit.replaces is not None and fit.replaces.is_finished:
+            runner.say(f" {name}: the fit of this name is kept until the new one is ready")
+        preview = Preview(fit, _self) if runner.watch else None
     if preview is not None:
         fit.preview, fit.radii = preview.options, preview.radii
         fit.show_preview, fit.show_surface = preview, preview.show_surface

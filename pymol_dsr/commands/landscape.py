@@ -11,6 +11,7 @@ from pymol import CmdException, cmd
 from ..analysis import landscape as landscapes
 from ..analysis.landscape import EnsembleLandscape, ResidueStates
 from ..fits.ensemble import entered
+from ..fits.fit import Activity
 from ..scene.gui_thread import in_gui
 from ..session import Session, session_of
 from ..shared.ensemble_options import LandscapeOptions
@@ -150,7 +151,7 @@ def plan_landscape(
         raise CmdException(f"split 1: the scene has {', '.join(occupied)} already; delete {first}_macro* first")
     costs = _costs(ensemble, known, session, _self) if chosen.states == "all" else None
     jobs = session.jobs
-    fit = jobs.new(new_fit_name(jobs.fits, f"{first}_ensemble", "objects", _self), ())
+    fit = jobs.new(new_fit_name(jobs.fits, f"{first}_ensemble", "objects", _self), (), Activity.LANDSCAPE)
     if line:
         runner.say(f" dsr_ensemble: {line}")
 

@@ -123,7 +123,6 @@ def show_level_sets(
     transparency = options.transparency
     if transparency is None:
         transparency = 0.0 if options.cut else level_sets.TRANSPARENCY
-    session.jobs.claim(fit, Activity.LEVELS)
 
     def work() -> None:
         requests = {
@@ -132,8 +131,7 @@ def show_level_sets(
             )
             for level in options.levels
         }
-        with session.jobs.releasing(fit):
-            results = {level: session.jobs.ask(fit, request) for level, request in requests.items()}
+        results = {level: session.jobs.ask(fit, request) for level, request in requests.items()}
         loaded = level_sets.show_levels(
             trajectory,
             {level: mesh_of(result) for level, result in results.items()},
@@ -155,7 +153,7 @@ def show_level_sets(
             print(f" {fit.name}: state {times[0]:g} is extrapolated{expected}")
         runner.say(f" {fit.name}: {len(loaded)} levels of state {times[0]:g} loaded as {group}")
 
-    runner.run(work)
+    runner.run(session.jobs.claimed(fit, Activity.LEVELS, work))
     return str(group)
 
 

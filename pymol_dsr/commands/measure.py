@@ -140,7 +140,6 @@ def measure_fit(
     labels = atoms.atom_residues(trajectory, _self)
     if reason := atoms.reason_of_change(trajectory, _self):
         print(f" {fit.name}: {reason}; until then it has no measures of residues")
-    jobs.claim(fit, Activity.MEASUREMENT)
 
     def work() -> Measurement:
         requests = [
@@ -155,7 +154,7 @@ def measure_fit(
             )
             for time in measured_times
         ]
-        with jobs.releasing(fit), contextlib.closing(jobs.stream(fit, requests)) as results:
+        with contextlib.closing(jobs.stream(fit, requests)) as results:
             reported = report_states(fit, results, len(measured_times), say, "measured")
             measured = measures.collect(reported, trajectory.states, labels, options.dt)
         fitted_range = min(trajectory.states), max(trajectory.states)
@@ -170,7 +169,7 @@ def measure_fit(
             gui_thread.in_gui(_self, show, measured, fitted_range, title, fit.name, molecule)
         return measured
 
-    return runner.run(work)
+    return runner.run(jobs.claimed(fit, Activity.MEASUREMENT, work))
 
 
 def _write(

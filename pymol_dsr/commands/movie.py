@@ -199,8 +199,8 @@ def load_movie(
             f" {name}: warning: PyMOL has {described}, which this one replaces; movie=0 loads the surfaces and keeps it"
         )
     radii = None if plan.as_map else atoms.atom_radii(plan.trajectory, _self)
-    session.jobs.claim(plan.fit, Activity.MOVIE)
-    runner.run(partial(_load, session, plan, radii, stays, runner.say, _self))
+    work = partial(_load, session, plan, radii, stays, runner.say, _self)
+    runner.run(session.jobs.claimed(plan.fit, Activity.MOVIE, work))
     return plan.object
 
 
@@ -221,12 +221,11 @@ def _load(
     kept_movie = KeptMovie(object, fit, plan.trajectory, plan.field, plan.mesh, color=color)
     kept_movie.digest = session.references.digest_of(fit)
     kept_movie.atom_colors = in_gui(_self, atoms.atom_colors, plan.trajectory, _self)
-    with session.jobs.releasing(fit):
-        colored = None
-        if plan.by:
-            coloring = in_gui(_self, value_coloring, session, kept_movie, ColorOptions(by=plan.by), _self)
-            colored = ColoredReplies(kept_movie, coloring)
-        loaded = _load_states(session, plan, kept_movie, colored, recorder, radii, say, _self)
+    colored = None
+    if plan.by:
+        coloring = in_gui(_self, value_coloring, session, kept_movie, ColorOptions(by=plan.by), _self)
+        colored = ColoredReplies(kept_movie, coloring)
+    loaded = _load_states(session, plan, kept_movie, colored, recorder, radii, say, _self)
     in_gui(_self, preview.remove_both, fit.name, _self)
     # Before the movie, in which placing an object makes a key of its motion.
     if plan.options.overlay and loaded.states:
@@ -273,11 +272,11 @@ def _load_states(
         with contextlib.closing(session.jobs.stream(fit, plan.requests(radii))) as answers:
             verb, end = ("computed", 0.5) if colored else ("loaded", 1.0)
             replies = report_states(fit, answers, len(plan.states), say, verb, end)
-            replies = kept_movie.watch(plan.states, recorder.watch(plan.states, replies))
+            pairs = kept_movie.watch(plan.states, recorder.watch(plan.states, replies))
             return movie_objects.show_movie(
                 plan.trajectory,
                 plan.states,
-                colored.watch(replies) if colored else replies,
+                colored.watch(pairs) if colored else (reply for reply, _ in pairs),
                 object=plan.object,
                 appearance=MovieAppearance(
                     color=appearance.color,

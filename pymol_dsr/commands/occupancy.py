@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..scene.gui_thread import in_gui
 from ..session import Session, session_of
 from ..shared import states as states_texts
 from ..shared.ensemble_options import LandscapeOptions, OccupancyOptions, OccupancyShow
-from ..shared.messages import Occupancy, OccupancyResult
+from ..shared.messages import EnsembleSeries, Occupancy, OccupancyResult
 from ..shared.names import is_name, rule_against
 from ..shared.options import FieldOptions
 from ..shared.reading import read_file
@@ -142,6 +143,133 @@ class EnsembleSelection:
     weights: tuple[float, ...] | None = None
 
 
+@dataclass(frozen=True)
+class FitEnsemble:
+    """States of one trajectory of a fit, or of all of them, whose surfaces are there already.
+
+    name: what its results are called after. times: of each trajectory.
+    """
+
+    jobs: Jobs
+    fit: Fit
+    name: str
+    trajectories: Sequence[Trajectory]
+    times: Sequence[Sequence[float]]
+
+    @classmethod
+    def of(cls, jobs: Jobs, name: str, states: str, trajectory: str) -> FitEnsemble:
+        """Return the states of a fit; trajectory: of a family, empty for all. Raises JobError, StatesError or
+        CmdException.
+        """
+        fit = jobs.get(name)
+        chosen = [fit.trajectory(trajectory)] if trajectory or not fit.family else fit.trajectories
+        times = [requested_times(member, states) if states else list(member.states) for member in chosen]
+        return cls(jobs, fit, default_name(fit, FieldOptions(trajectory)), chosen, times)
+
+    @property
+    def object(self) -> str:
+        """The molecule whose place in the scene the result takes."""
+        return self.trajectories[0].object
+
+    @property
+    def selection(self) -> str:
+        """The molecules, as a selection."""
+        return "+".join(f"%{member.object}" for member in self.trajectories)
+
+    @property
+    def states(self) -> str:
+        """A states text for each of the molecules."""
+        return states_texts.format(self.trajectories[0].states) if len(self.trajectories) == 1 else "all"
+
+    def among(self, members: Mapping[str, Sequence[int]]) -> FitEnsemble:
+        """Return the ensemble of some of the states, by object."""
+        times = []
+        for trajectory, series in zip(self.trajectories, self.times, strict=True):
+            chosen = set(members.get(trajectory.object, ()))
+            times.append([time for time in series if time in chosen])
+        return replace(self, times=times)
+
+    def series(self, group: str) -> tuple[EnsembleSeries, ...]:
+        """Return what a request about the group names its states by."""
+        names = [trajectory.name for trajectory in self.trajectories]
+        return series_of(self.fit.name, names, self.times)
+
+    def begin(self, group: str, request: Occupancy) -> Callable[[], OccupancyResult]:
+        """Claim the fit, and return the function that asks and releases it. Raises JobError where it is busy."""
+        return self.jobs.claimed(self.fit, Activity.OCCUPANCY, partial(self.jobs.ask, self.fit, request))
+
+
+@dataclass(frozen=True)
+class SelectionEnsemble:
+    """States of a selection, whose surfaces are still to be computed; sources: of each of its objects.
+
+    say: prints the lines that a quiet command leaves out.
+    """
+
+    jobs: Jobs
+    selection: str
+    sources: Sequence[Source]
+    say: Say
+    states: str = "all"
+
+    @classmethod
+    def of(cls, jobs: Jobs, selection: str, states: str, say: Say, _self: Any) -> SelectionEnsemble:
+        """Read the states of a selection. Raises ExtractError, StatesError or CmdException."""
+        sources = extract.read_sources(selection, states or "all", _self=_self)
+        for source in sources:
+            for line in source.warnings:
+                # The states of an ensemble may be objects of their own, as docked poses are.
+                if line != one_state_line(source.object):
+                    say(f" dsr_occupancy: warning: {line}")
+            if len(sources) > 1 and not is_name(source.object):
+                raise CmdException(f"an object named {source.object}: {rule_against(source.object)}; rename it")
+        return cls(jobs, selection, sources, say)
+
+    @property
+    def name(self) -> str:
+        """The first object, which its results are called after."""
+        return self.sources[0].object
+
+    @property
+    def object(self) -> str:
+        """The molecule whose place in the scene the result takes."""
+        return self.sources[0].object
+
+    @property
+    def times(self) -> Sequence[Sequence[float]]:
+        """States of each object."""
+        return [[float(state) for state in source.states] for source in self.sources]
+
+    def among(self, members: Mapping[str, Sequence[int]]) -> SelectionEnsemble:
+        """Return the ensemble of some of the states, by object."""
+        sources = [
+            replace(source, states=list(members[source.object]), warnings=[])
+            for source in self.sources
+            if source.object in members
+        ]
+        return replace(self, sources=sources)
+
+    def series(self, group: str) -> tuple[EnsembleSeries, ...]:
+        """Return what a request about the group names its states by."""
+        names = [source.object for source in self.sources] if len(self.sources) > 1 else [""]
+        return series_of(group, names, self.times)
+
+    def begin(self, group: str, request: Occupancy) -> Callable[[], OccupancyResult]:
+        """Enter the group among the fits, and return the function that computes the surfaces and asks.
+
+        Raises CmdException or JobError for a name that can't be entered.
+        """
+        if not is_name(group):
+            raise CmdException(f"object {group[:80]}: {rule_against(group)}")
+        if group in self.jobs.fits:
+            raise CmdException(f"object {group}: a fit has that name; give another one")
+        fit = self.jobs.new(group, self.sources, Activity.OCCUPANCY)
+        return partial(surfaces_occupancy, self.jobs, fit, self.sources, request, self.say)
+
+
+Ensemble = FitEnsemble | SelectionEnsemble
+
+
 def occupy(
     session: Session,
     selection: EnsembleSelection,
@@ -160,17 +288,17 @@ def occupy(
     by_macrostate = show.by == "macrostate"
     if by_macrostate and selection.weights is not None:
         raise CmdException("weights: with by=macrostate all states of a macrostate count alike; leave weights out")
-    plan = _plan(session, selection, runner, _self)
+    ensemble = _ensemble(session, selection, runner, _self)
     if by_macrostate:
-        return _occupy_macrostates(session, plan, selection.states, options, show, runner, _self)
-    group, work = _prepared(session, plan, options, selection.weights, show, runner, _self)
+        return _occupy_macrostates(session, ensemble, selection.states, options, show, runner, _self)
+    group, work = _prepared(ensemble, options, selection.weights, show, runner, _self)
     runner.run(work)
     return group
 
 
 def _occupy_macrostates(
     session: Session,
-    plan: _Plan,
+    ensemble: Ensemble,
     states: str,
     options: OccupancyOptions,
     show: OccupancyShow,
@@ -178,44 +306,43 @@ def _occupy_macrostates(
     _self: Any,
 ) -> str:
     """Show the occupancy of each macrostate as a group of objects of its own; what their names begin with."""
-    stem = str(_self.get_legal_name(show.object or f"{plan.name}_occupancy"))
+    stem = str(_self.get_legal_name(show.object or f"{ensemble.name}_occupancy"))
     landscape_options = LandscapeOptions()
     groups = [f"{stem}_macro{number + 1}" for number in range(landscape_options.states)]
     for group in groups:
         shown_occupancy.check_occupancy_names(group, options.levels, _self)
 
-    chosen_states = EnsembleObjects(plan.selection, states=states or plan.states)
+    chosen_states = EnsembleObjects(ensemble.selection, states=states or ensemble.states)
     compute_landscape = plan_landscape(session, chosen_states, landscape_options, runner, _self)
 
     def work() -> None:
         landscape = compute_landscape()
         for number, group in enumerate(groups[: len(landscape.result.macrostates)]):
-            chosen = plan.among(landscape.members(number))
+            chosen = ensemble.among(landscape.members(number))
             if sum(map(len, chosen.times)) < 2:
                 print(f" {group}: macrostate {number + 1} has fewer than two states here, and no occupancy")
                 continue
             named = replace(show, object=group)
-            _, show_group = in_gui(_self, _prepared, session, chosen, options, None, named, runner, _self)
+            _, show_group = in_gui(_self, _prepared, chosen, options, None, named, runner, _self)
             show_group()
 
     runner.run(work)
     return stem
 
 
-def _plan(session: Session, selection: EnsembleSelection, runner: Runner, _self: Any) -> _Plan:
-    """Return the plan for a fit or a selection. Raises CmdException, JobError, StatesError or ExtractError."""
+def _ensemble(session: Session, selection: EnsembleSelection, runner: Runner, _self: Any) -> Ensemble:
+    """Return the states of a fit or a selection. Raises CmdException, JobError, StatesError or ExtractError."""
     name, trajectory = selection.name, selection.trajectory
     known = fit_name(name, _self)
     if known in session.jobs.fits:
-        return _plan_of_fit(session.jobs, known, selection.states, trajectory)
+        return FitEnsemble.of(session.jobs, known, selection.states, trajectory)
     if trajectory:
         raise CmdException(f"trajectory {trajectory}: {name} is no fit; name objects as one+two instead")
-    return _plan_of_selection(session.jobs, name, selection.states, runner.say, _self)
+    return SelectionEnsemble.of(session.jobs, name, selection.states, runner.say, _self)
 
 
 def _prepared(
-    session: Session,
-    plan: _Plan,
+    ensemble: Ensemble,
     options: OccupancyOptions,
     weights: tuple[float, ...] | None,
     show: OccupancyShow,
@@ -223,26 +350,26 @@ def _prepared(
     _self: Any,
 ) -> tuple[str, Callable[[], None]]:
     """Check an ensemble and enter it; the name of its group, and the function that computes and shows it."""
-    count = sum(map(len, plan.times))
+    count = sum(map(len, ensemble.times))
     if count < 2:
         raise CmdException(
-            f"{plan.name}: an ensemble has two states at least, and here is one; name more states or objects"
+            f"{ensemble.name}: an ensemble has two states at least, and here is one; name more states or objects"
         )
     if weights is not None and len(weights) != count:
         raise CmdException(f"weights: there are {len(weights)} for {count_of_states(count)}; give one for each")
-    group = str(_self.get_legal_name(show.object or f"{plan.name}_occupancy"))
+    group = str(_self.get_legal_name(show.object or f"{ensemble.name}_occupancy"))
     shown_occupancy.check_occupancy_names(group, options.levels, _self)
-    fit, trajectories, ask = plan.begin(group)
     request = Occupancy(
-        series=series_of(fit, trajectories, plan.times),
+        series=ensemble.series(group),
         weights=weights,
         grid=show.representation == "map",
         options=options,
     )
+    ask = ensemble.begin(group, request)
 
     def work() -> None:
-        result = ask(request)
-        ttt = in_gui(_self, placement.object_ttt, plan.object, _self)
+        result = ask()
+        ttt = in_gui(_self, placement.object_ttt, ensemble.object, _self)
         loaded = shown_occupancy.show_occupancy(
             result, group, show, ttt, lambda text: print(f" {group}: {text}"), _self
         )
@@ -253,89 +380,6 @@ def _prepared(
         runner.say(f" {group}: {len(loaded)} levels of {count_of_states(result.states)} loaded")
 
     return group, work
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """The states of an ensemble. name: that of the fit or the first object. object: whose place in the scene it takes.
-
-    selection: its atoms. states: a states text for each object. times: of each trajectory. begin: claims or enters the
-    fit, and returns it with these trajectories and the function that asks; called with the name of the result once all
-    else is checked. among: the plan for some states of it, by object.
-    """
-
-    name: str
-    object: str
-    selection: str
-    states: str
-    times: Sequence[Sequence[float]]
-    among: Callable[[Mapping[str, Sequence[int]]], _Plan]
-    begin: Callable[[str], tuple[Fit, Sequence[Trajectory], Callable[[Occupancy], OccupancyResult]]]
-
-
-def _plan_of_fit(jobs: Jobs, name: str, states: str, trajectory: str) -> _Plan:
-    """Return the plan for one trajectory of a fit, or for all of them. Raises JobError, StatesError or CmdException."""
-    fit = jobs.get(name)
-    chosen = [fit.trajectory(trajectory)] if trajectory or not fit.family else fit.trajectories
-    times = [requested_times(member, states) if states else list(member.states) for member in chosen]
-
-    def ask(request: Occupancy) -> OccupancyResult:
-        with jobs.releasing(fit):
-            return jobs.ask(fit, request)
-
-    def begin(group: str) -> tuple[Fit, Sequence[Trajectory], Callable[[Occupancy], OccupancyResult]]:
-        jobs.claim(fit, Activity.OCCUPANCY)
-        return fit, chosen, ask
-
-    def among(members: Mapping[str, Sequence[int]]) -> _Plan:
-        member_states = [set(members.get(member.object, ())) for member in chosen]
-        return replace(
-            plan,
-            times=[
-                [time for time in series if time in selected]
-                for series, selected in zip(times, member_states, strict=True)
-            ],
-        )
-
-    selection = "+".join(f"%{member.object}" for member in chosen)
-    listed = states_texts.format(chosen[0].states) if len(chosen) == 1 else "all"
-    plan = _Plan(default_name(fit, FieldOptions(trajectory)), chosen[0].object, selection, listed, times, among, begin)
-    return plan
-
-
-def _plan_of_selection(jobs: Jobs, selection: str, states: str, say: Say, _self: Any) -> _Plan:
-    """Return the plan for the surfaces of a selection. Raises ExtractError, StatesError or CmdException."""
-    sources = extract.read_sources(selection, states or "all", _self=_self)
-    return _plan_of_sources(jobs, selection, sources, say)
-
-
-def _plan_of_sources(jobs: Jobs, selection: str, sources: Sequence[Source], say: Say) -> _Plan:
-    for source in sources:
-        for line in source.warnings:
-            # The states of an ensemble may be objects of their own, as docked poses are.
-            if line != one_state_line(source.object):
-                say(f" dsr_occupancy: warning: {line}")
-        if len(sources) > 1 and not is_name(source.object):
-            raise CmdException(f"an object named {source.object}: {rule_against(source.object)}; rename it")
-
-    def begin(group: str) -> tuple[Fit, Sequence[Trajectory], Callable[[Occupancy], OccupancyResult]]:
-        if not is_name(group):
-            raise CmdException(f"object {group[:80]}: {rule_against(group)}")
-        if group in jobs.fits:
-            raise CmdException(f"object {group}: a fit has that name; give another one")
-        fit = jobs.new(group, sources)
-        return fit, fit.trajectories, lambda request: surfaces_occupancy(jobs, fit, sources, request, say)
-
-    def among(members: Mapping[str, Sequence[int]]) -> _Plan:
-        chosen_sources = [
-            replace(source, states=list(members[source.object]), warnings=[])
-            for source in sources
-            if source.object in members
-        ]
-        return _plan_of_sources(jobs, selection, chosen_sources, say)
-
-    times = [[float(state) for state in source.states] for source in sources]
-    return _Plan(sources[0].object, sources[0].object, selection, "all", times, among, begin)
 
 
 def summary(result: OccupancyResult) -> list[str]:

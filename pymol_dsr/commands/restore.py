@@ -146,15 +146,19 @@ def _with_meshes(session: Session, coarse: CoarseMovie, fit: Fit, runner: Runner
         raise SceneError(f"its recipe has colours of {len(kept.atom_colors)} atoms, and the fit has others")
     radii = in_gui(_self, atoms.atom_radii, trajectory, _self)
     requests = mesh_requests(fit.name, recipe.field, recipe.mesh, recipe.times, radii)
+    movie_states = recipe.movie_states(list(recipe.objects))
     members = []
     try:
         with contextlib.closing(session.jobs.stream(fit, requests)) as answers:
             replies = report_states(fit, answers, len(requests), runner.say, verb="made again")
             for number, reply in enumerate(replies):
                 if isinstance(reply, MeshResult) and len(reply.faces):
-                    state = recipe.movie_states(in_gui(_self, coarse.present_objects, _self))[number]
+                    member = recipe.members[number]
+                    # The user may rename an object meanwhile.
+                    name = in_gui(_self, coarse.present_objects, _self)[member]
+                    state = dataclasses.replace(movie_states[number], object=name)
                     kept.meshes.append(KeptMesh.from_reply(state, reply))
-                    members.append(recipe.members[number])
+                    members.append(member)
                     if kept.scale is None:
                         shown = movie_objects.movie_colors(state, reply, kept.atom_colors, kept.color, _self)
                         floats = cgo.cgo_floats(mesh_of(reply), shown)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ..shared import messages
 from ..shared.messages import EnsembleSeries, Occupancy, OccupancyResult
 from ..surfaces.source import Source
-from .fit import Fit, Say, Trajectory
+from .fit import Fit, Say
 from .fitting import send_surfaces
 from .jobs import Jobs
 
@@ -43,11 +43,9 @@ def surfaces_occupancy(
             raise
 
 
-def series_of(
-    fit: Fit, trajectories: Sequence[Trajectory], times: Sequence[Sequence[float]]
-) -> tuple[EnsembleSeries, ...]:
-    """Return the series of some of a fit's trajectories, at the times of each."""
+def series_of(fit: str, trajectories: Sequence[str], times: Sequence[Sequence[float]]) -> tuple[EnsembleSeries, ...]:
+    """Return the series of some trajectories of a fit, by their names, at the times of each."""
     return tuple(
-        EnsembleSeries(fit.name, tuple(map(float, series_times)), trajectory.name)
+        EnsembleSeries(fit, tuple(map(float, series_times)), trajectory)
         for trajectory, series_times in zip(trajectories, times, strict=True)
     )

@@ -66,6 +66,8 @@ class Activity(Enum):
     MEASUREMENT = "its measures"
     EVALUATION = "an evaluation"
     OCCUPANCY = "its occupancy"
+    LANDSCAPE = "its landscape"
+    SURFACES = "a surfaces file"
     EXPORT = "an export"
     SAVING = "saving"
 

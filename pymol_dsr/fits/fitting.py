@@ -98,7 +98,7 @@ def send_surfaces(
         ahead, reported = None, 0
         for surface in surfaces:
             for line in left.warnings[reported:]:
-                fit.warn(line)
+                fit.warn(line, trajectory.name)
             reported = len(left.warnings)
             if fit.show_surface is not None and trajectory is fit.trajectories[0]:
                 fit.show_surface(surface)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -40,6 +41,7 @@ CANCEL_SECONDS = 15.0
 ENDING_SECONDS = 10.0
 
 
+T = TypeVar("T")
 SourceEvent = messages.SourceProgress | messages.SourceFrames | messages.Log
 
 
@@ -102,10 +104,11 @@ class Jobs:
             raise JobError(fit.line() if fit.phase in ENDED else f"{fit.line()}; it can be used when it is ready")
         return fit
 
-    def new(self, name: str, sources: Sequence[Source]) -> Fit:
-        """Enter a fit, queued and claimed; raises JobError where one of that name is busy.
+    def new(self, name: str, sources: Sequence[Source], activity: Activity) -> Fit:
+        """Enter a fit, queued and claimed for an activity; raises JobError where one of that name is busy.
 
-        A finished one of that name, or a detached one, is kept as `replaces`, until `replacing` or `leave`.
+        An ensemble is entered in the same way, without a fit to come. A finished one of that name, or a detached one,
+        is kept as `replaces`, until `replacing` or `leave`.
         """
         before = self.fits.get(name)
         if before is not None and before.activity:
@@ -127,8 +130,18 @@ class Jobs:
         ]
         replaces = before if before is not None and before.phase not in ENDED else None
         fit = self.fits[name] = Fit(name, trajectories, replaces=replaces)
-        self.claim(fit, Activity.FIT)
+        self.claim(fit, activity)
         return fit
+
+    @contextmanager
+    def withdrawn_on_error(self, fit: Fit) -> Iterator[None]:
+        """Take a new fit out again where what comes before its work fails."""
+        try:
+            yield
+        except BaseException:
+            self.release(fit)
+            self.leave(fit)
+            raise
 
     @contextmanager
     def replacing(self, fit: Fit) -> Iterator[None]:
@@ -242,6 +255,16 @@ class Jobs:
     def release(self, fit: Fit) -> None:
         """End the activity that was claimed."""
         fit.activity = None
+
+    def claimed(self, fit: Fit, activity: Activity, work: Callable[[], T]) -> Callable[[], T]:
+        """Claim the fit at once, and return the work, which releases it at its end. Raises JobError when it is busy."""
+        self.claim(fit, activity)
+
+        def releasing_work() -> T:
+            with self.releasing(fit):
+                return work()
+
+        return releasing_work
 
     @contextmanager
     def busy(self, fit: Fit, activity: Activity) -> Iterator[None]:

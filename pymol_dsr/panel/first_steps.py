@@ -15,7 +15,7 @@ from ..commands.running import Runner
 from ..runtime.install import torch_index
 from ..runtime.settings import SettingsError
 from ..shared.text import error_line
-from .tabs.fit import molecules
+from .scene_choices import molecules
 from .widgets import Flow
 
 

@@ -6,7 +6,7 @@ import time
 
 from pymol.Qt import QtWidgets
 
-from ..fits.fit import ENDED, Activity, Fit, Phase
+from ..fits.fit import ENDED, RUNNING, Activity, Fit, Phase
 from ..fits.timing import Stage
 from ..sources.jobs import SourceJob
 from .widgets import tone
@@ -65,11 +65,9 @@ class ProgressLine(QtWidgets.QWidget):
 
 def progress_fraction(fit: Fit) -> float | None:
     """Return the fraction of the work of a fit that is over; None before it begins."""
-    if fit.activity is not Activity.FIT:
-        return fit.fraction
     if fit.phase is Phase.QUEUED:
         return None
-    if fit.timing is None:
+    if fit.activity is not Activity.FIT or fit.timing is None:
         return fit.fraction
     return fit.timing.fraction(_stage_fraction(fit), fit.seconds_left)
 
@@ -84,9 +82,12 @@ def progress_text(fit: Fit) -> str:
         counted = f" {round(stage * fit.count)} of {fit.count}" if fit.timing.stage is Stage.SURFACES else ""
         fraction, left = fit.timing.fraction(stage, fit.seconds_left), fit.timing.seconds_left(stage, fit.seconds_left)
         return f"{fit.name}: {fit.timing.stage.value}{counted}, {100 * fraction:.0f} %, {duration(left)} left"
+    if fit.activity is Activity.LANDSCAPE:
+        # Its backend tells no stages.
+        return f"{fit.name}: {fit.activity}"
     if fit.phase in {Phase.QUEUED, *ENDED} or fit.activity is None:
         return f"{fit.name}: {fit.phase}"
-    activity = fit.phase if fit.activity is Activity.FIT else fit.activity
+    activity = fit.phase if fit.activity is Activity.FIT or fit.phase in RUNNING else fit.activity
     text = f"{fit.name}: {fit.stage or activity}, {100 * fit.fraction:.0f} %"
     if fit.fraction >= TRUSTED_FRACTION:
         text += f", {duration((time.monotonic() - fit.since) * (1.0 / fit.fraction - 1.0))} left"

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..surfaces.object_session import read_object_session
 from ..surfaces.selections import ATOMS_TITLE
-from .color_bar import UNITS
+from .color_bar import MARK, UNITS
 from .palettes import round_numbers
 
 TITLES = {
@@ -36,13 +36,13 @@ PLACE = (0.0, -0.70, -0.9)
 
 def enabled_bars(_self: Any) -> list[str]:
     """List the bars that are switched on."""
-    names = [name for name in _self.get_names("all", enabled_only=1) if "_bar_" in name]
+    names = [name for name in _self.get_names("all", enabled_only=1) if MARK in name]
     return [name for name in names if _self.get_type(name) == "object:ramp"]
 
 
 def bar_title(bar: str, _self: Any) -> str:
     """Return the title of a bar, with the unit and the round numbers, at which it has lines or ends."""
-    kind = bar.rpartition("_bar_")[2]
+    kind = bar.rpartition(MARK)[2]
     by = max((by for by in TITLES if f"{kind}_".startswith(f"{by}_")), key=len, default="")
     title = TITLES.get(by, kind.replace("_", " "))
     unit = UNITS.get(by, "").replace("A", "Å").replace("_", " ")

@@ -12,6 +12,8 @@ from .palettes import ColorScale, hexadecimal, luminance, round_numbers
 LINE = 0.008
 DARK, LIGHT, MIDDLE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0.2
 
+# Between the names of a movie and of its values, in the name of a bar.
+MARK = "_bar_"
 # Units of values, as parts of a bar's name.
 UNITS = {
     "motion": "A",
@@ -30,12 +32,16 @@ def unit_text(by: str) -> str:
 
 def bar_name(movie: str, by: str) -> str:
     """Name the bar of a movie after its values and their unit: PyMOL gives a ramp no title."""
-    return "_".join(filter(None, [movie, "bar", by.replace(".", "_"), UNITS.get(by, "")]))
+    kind = by.replace(".", "_")
+    while MARK in kind:
+        # A property may have any name, and the last mark of a bar's name ends that of the movie.
+        kind = kind.replace(MARK, "_")
+    return movie + MARK + "_".join(filter(None, [kind, UNITS.get(by, "")]))
 
 
 def bars_of(movie: str, _self: Any) -> list[str]:
-    """List the bars of a movie in the scene."""
-    names = [name for name in _self.get_names("all") if name.startswith(f"{movie}_bar_")]
+    """List the bars of a movie in the scene, and not those of another one whose name begins like them."""
+    names = [name for name in _self.get_names("all") if MARK in name and name.rpartition(MARK)[0] == movie]
     return [name for name in names if _self.get_type(name) == "object:ramp"]
 
 

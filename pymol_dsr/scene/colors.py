@@ -84,25 +84,24 @@ class ColoredReplies:
         self._by_time: dict[float, Colors] = {}
         self.scale: ColorScale | None = None
 
-    def watch(self, replies: Iterable[Reply]) -> Iterator[Reply]:
+    def watch(self, pairs: Iterable[tuple[Reply, KeptMesh | None]]) -> Iterator[Reply]:
         """Pass the replies on when all have come, or those that have come when the user cancels.
 
-        Raises SceneError where no vertex has a value, Cancelled, and the errors of the values.
+        pairs: each reply with its mesh, as `KeptMovie.watch` yields them. Raises SceneError where no vertex has a
+        value, Cancelled, and the errors of the values.
         """
         movie, waiting, cancelled = self._movie, list[tuple[Reply, KeptMesh | None]](), None
         by_mesh: list[NDArray[np.float32]] = []
         try:
-            for reply in replies:
-                mesh = None
-                if isinstance(reply, MeshResult) and len(reply.faces):
-                    mesh = movie.meshes[-1]
+            for reply, mesh in pairs:
+                if mesh is not None:
                     by_mesh.append(self._values(len(by_mesh), mesh))
                 waiting.append((_without_arrays(reply), mesh))
         except Cancelled as error:
             cancelled = error
             del movie.meshes[len(by_mesh) :]
         self.scale = _scale_of(by_mesh, self._coloring) if by_mesh else None
-        values, count = iter(by_mesh), 0
+        count = 0
         for number, (reply, mesh) in enumerate(waiting):
             if cancelled is None:
                 try:
@@ -110,17 +109,20 @@ class ColoredReplies:
                 except Cancelled:
                     del movie.meshes[count:]
                     raise
-            if mesh is not None and self.scale is not None and isinstance(reply, MeshResult):
-                colors, triangles = self.scale.paint(next(values)), mesh.mesh()
-                self._by_time = {mesh.state.time: paler(colors) if mesh.state.future else colors}
-                count += 1
-                yield dataclasses.replace(
-                    reply, points=triangles.points, normals=triangles.normals, faces=triangles.faces
-                )
-            else:
+            if mesh is None:
                 yield reply
+            else:
+                yield self._painted(reply, mesh, by_mesh[count])
+                count += 1
         if cancelled is not None:
             raise cancelled
+
+    def _painted(self, reply: Reply, mesh: KeptMesh, values: NDArray[np.float32]) -> Reply:
+        """Return a reply with the triangles of its mesh again, and know the colours of its vertices."""
+        assert self.scale is not None and isinstance(reply, MeshResult), "there is a mesh"
+        colors, triangles = self.scale.paint(values), mesh.mesh()
+        self._by_time = {mesh.state.time: paler(colors) if mesh.state.future else colors}
+        return dataclasses.replace(reply, points=triangles.points, normals=triangles.normals, faces=triangles.faces)
 
     def colors(self, state: MovieState) -> Colors:
         """Return the colours f4[N,3] of the vertices of the reply that was passed on last, which is that of a state."""

@@ -154,12 +154,16 @@ class KeptMovie:
         if self.name == object:
             self.name = name
 
-    def watch(self, movie_states: Sequence[MovieState], replies: Iterable[Reply]) -> Iterator[Reply]:
-        """Pass the replies on, and keep the meshes that are not empty."""
+    def watch(
+        self, movie_states: Sequence[MovieState], replies: Iterable[Reply]
+    ) -> Iterator[tuple[Reply, KeptMesh | None]]:
+        """Keep the meshes that are not empty, and yield each reply with its mesh, None for an empty one or a map."""
         for state, reply in zip(movie_states, replies, strict=False):
+            mesh = None
             if isinstance(reply, MeshResult) and len(reply.faces):
-                self.meshes.append(KeptMesh.from_reply(state, reply))
-            yield reply
+                mesh = KeptMesh.from_reply(state, reply)
+                self.meshes.append(mesh)
+            yield reply, mesh
 
 
 class KeptMovies:

@@ -14,12 +14,13 @@ from typing import Any
 from ..fits.fit import Cancelled, Say, Trajectory
 from ..shared import states
 from ..shared.messages import GridResult, MeshResult
+from ..surfaces.object_session import read_object_session
 from ..surfaces.selections import ATOMS_TITLE
 from . import cgo, maps, placement
 from .atoms import absence, atom_colors
 from .gui_thread import in_gui, step_in_gui
 from .movie_atoms import MovieAtoms
-from .objects import SceneError, check_names, delete_objects
+from .objects import SceneError, check_names, delete_objects, object_kind
 from .palettes import GREY, Colors, tinted
 from .replies import Reply, lattice_of, mesh_of, vertex_colors
 from .timeline import MovieState, all_whole
@@ -111,9 +112,11 @@ def show_movie(
     are_integers = all_whole([state.time for state in movie_states])
     movie_atoms = None if are_integers else MovieAtoms(trajectory, f"{object}_atoms", _self)
     in_gui(_self, check_movie_names, movie_states, object, _self)
-    in_gui(_self, _delete_earlier, movie_names(movie_states, object), f"{object}_atoms", trajectory.object, _self)
+    names = movie_names(movie_states, object)
+    groups = in_gui(_self, _groups_of_meshes, names, _self)
+    in_gui(_self, _delete_earlier, names, f"{object}_atoms", trajectory.object, _self)
     last_states = {state.object: state.state for state in sorted(movie_states, key=lambda state: state.state)}
-    loader = _Loader(base, appearance, ttt, movie_atoms, on_view, last_states, _self)
+    loader = _Loader(base, appearance, ttt, movie_atoms, on_view, last_states, groups, _self)
     cancelled: Cancelled | None = None
     try:
         for state, reply in zip(movie_states, replies, strict=False):
@@ -121,7 +124,7 @@ def show_movie(
     except Cancelled as error:
         cancelled = error
     except BaseException:
-        in_gui(_self, delete_objects, movie_names(movie_states, object), _self)
+        in_gui(_self, delete_objects, names, _self)
         raise
     if cancelled is not None and floats_again is not None:
         loader.drop_empty_ends(floats_again)
@@ -130,6 +133,23 @@ def show_movie(
         say(f"cancelled; the first {len(loader.movie.states)} of {len(movie_states)} states are in {object}")
         raise cancelled
     return loader.movie
+
+
+def _groups_of_meshes(names: Iterable[str], _self: Any) -> dict[str, str]:
+    """Return the group of each mesh of an earlier movie that is in one, and empty these meshes.
+
+    PyMOL tells the group of an object only with its whole content, which would be copied.
+    """
+    groups = {}
+    if not any(_self.get_type(name) == "object:group" for name in _self.get_names("all")):
+        return {}
+    for name in set(names) & set(_self.get_names("objects")):
+        if _self.get_type(name) != "object:cgo":
+            continue
+        for state in range(1, _self.count_states(f"%{name}") + 1):
+            _self.load_cgo(cgo.NOTHING, name, state, zoom=0)
+        groups[name] = read_object_session(name, _self).group
+    return {name: group for name, group in groups.items() if group}
 
 
 def _delete_earlier(names: Iterable[str], atoms: str, molecule: str, _self: Any) -> None:
@@ -151,15 +171,16 @@ class _Loader:
         movie_atoms: MovieAtoms | None,
         on_view: Callable[[], None],
         last_states: dict[str, int],
+        groups: dict[str, str],
         _self: Any,
     ) -> None:
         """Begin a movie.
 
-        base: f4[A,3], colours of the atoms; ttt: the display matrix of the molecule; last_states: by object.
+        base: f4[A,3], colours of the atoms; ttt: the display matrix of the molecule; last_states, groups: by object.
         """
         self.movie = LoadedMovie()
         self._base, self._appearance, self._ttt = base, appearance, ttt
-        self._last_states = last_states
+        self._last_states, self._groups = last_states, groups
         self._movie_atoms, self._on_view, self._self = movie_atoms, on_view, _self
         self._maps: list[str] = []
 
@@ -230,6 +251,9 @@ class _Loader:
 
     def _dress(self, state: MovieState) -> None:
         placement.place(state.object, self._ttt, self._self)
+        group = self._groups.get(state.object, "")
+        if object_kind(group, self._self) == "group":
+            self._self.group(group, state.object)
         transparency = self._transparency(state.future)
         if transparency:
             self._self.set("cgo_transparency", transparency, state.object)

@@ -76,6 +76,12 @@ class ColorScale:
         return painted.astype(np.float32)
 
 
+def check_limits(minimum: float | None, maximum: float | None) -> None:
+    """Check the values of the first and the last colour; None for one that the values give. Raises SceneError."""
+    if minimum is not None and maximum is not None and minimum >= maximum:
+        raise SceneError(f"minimum {minimum:g} and maximum {maximum:g}: the maximum must be the larger one")
+
+
 def value_range(
     values: Sequence[NDArray[np.floating[Any]]], minimum: float | None, maximum: float | None, signed: bool
 ) -> tuple[float, float]:
@@ -83,6 +89,7 @@ def value_range(
 
     It is around zero if signed. Raises SceneError where the minimum is not below the maximum.
     """
+    check_limits(minimum, maximum)
     defined = np.concatenate([array[~np.isnan(array)] for array in values]) if values else np.zeros(0)
     low, high = (float(value) for value in np.percentile(defined, PERCENTILES)) if len(defined) else (0.0, 0.0)
     if signed:
@@ -91,8 +98,6 @@ def value_range(
         low = -high
     low, high = (low if minimum is None else minimum), (high if maximum is None else maximum)
     if low >= high:
-        if minimum is not None and maximum is not None:
-            raise SceneError(f"minimum {low:g} and maximum {high:g}: the maximum must be the larger one")
         # All values are alike, or all are on one side of the user's limit.
         return (high - 1.0, high) if maximum is not None else (low, low + 1.0)
     outer = out_to_round_numbers(low, high)

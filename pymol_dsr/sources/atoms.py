@@ -20,7 +20,7 @@ from ..surfaces.selections import ATOMS_TITLE, generated_states, selected_object
 from ..surfaces.source import Coordinates, SelectedAtoms
 
 AtomKey = tuple[str, str, str, str]
-"""Chain (or segment), residue number, residue name and atom name."""
+"""Chain (or segment, or both where only they tell atoms apart), residue number, residue name and atom name."""
 
 _TEMPORARY = "_dsr_source"
 _Row = tuple[int, int, str, str, str, str, str, str, bool]
@@ -71,12 +71,13 @@ def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
             selection, session, state_numbers, object=name, remedies=IN_PYMOL, _self=_self
         )
     rows: list[_Row] = []
+    segments: list[str] = []
     _self.iterate(
         f"({chosen})",
-        "rows.append((index, ID, name, resn, resi, chain or segi, elem, alt, type == 'HETATM'))",
-        space={"rows": rows},
+        "rows.append((index, ID, name, resn, resi, chain or segi, elem, alt, type == 'HETATM')), segments.append(segi)",
+        space={"rows": rows, "segments": segments},
     )
-    first_rows = _first_locations(rows)
+    first_rows = _first_locations(_with_segments(rows, segments))
     atoms = SelectedAtoms(
         name,
         np.array([row[0] - 1 for row in first_rows], np.int32),
@@ -140,6 +141,20 @@ def subset(atoms: MoleculeStates, places: Sequence[int]) -> MoleculeStates:
     return MoleculeStates(
         atoms.object, atoms.selection, atoms.indices[chosen], molecule, atoms.states, atoms.coordinates[:, chosen]
     )
+
+
+def _with_segments(rows: Sequence[_Row], segments: Sequence[str]) -> list[_Row]:
+    """Add its segment to the chain of each atom whose chain has atoms that nothing but their segments tells apart."""
+    first_segments: dict[tuple[str, ...], str] = {}
+    ambiguous = {
+        chain
+        for (_, _, name, resn, resi, chain, _, _, _), segment in zip(rows, segments, strict=True)
+        if first_segments.setdefault((chain, resi, resn, name), segment) != segment
+    }
+    return [
+        (*row[:5], f"{row[5]}_{segment}", *row[6:]) if row[5] in ambiguous else row
+        for row, segment in zip(rows, segments, strict=True)
+    ]
 
 
 def _first_locations(rows: Sequence[_Row]) -> list[_Row]:

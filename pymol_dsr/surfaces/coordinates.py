@@ -78,16 +78,18 @@ def copy_warnings(states: Sequence[int], coordinates: Mapping[int, Coordinates],
         first = first_of.setdefault(coordinates[state].tobytes(), state)
         if first != state:
             copies[state] = first
-    if not copies:
-        return []
+    return [copy_line(states, copies, remedies)] if copies else []
+
+
+def copy_line(states: Sequence[int], copies: Mapping[int, int], remedies: Remedies) -> str:
+    """Write a line on the copies among some states. copies: the first state with the same coordinates, by state."""
     state, first = next(iter(copies.items()))
     further = counted(len(copies) - 1, "other state")
     verb = "has" if len(copies) == 2 else "have"
     copied = f", and so {verb} {further} those of an earlier one" if len(copies) > 1 else ""
     distinct = states_texts.format([state for state in states if state not in copies])
-    return [
-        f"state {state} has the coordinates of state {first}{copied}; to leave copies out, {remedies.states(distinct)}"
-    ]
+    line = f"state {state} has the coordinates of state {first}{copied}"
+    return f"{line}; to leave copies out, {remedies.states(distinct)}"
 
 
 def put_coordinates(name: str, state: int, xyz: NDArray[np.floating[Any]], _self: Any) -> None:

@@ -77,6 +77,11 @@ class ObjectSession:
         places[owners] = np.arange(len(owners))
         return xyz, places[atoms]
 
+    @property
+    def group(self) -> str:
+        """Name of the group that the object is in; empty where it is in none."""
+        return str(self.entry[GROUP] or "")
+
     def with_one_state(self, state: int) -> bytes:
         """Write the session of the molecule with only `state` as JSON; bytes become {"bytes": base64}.
 

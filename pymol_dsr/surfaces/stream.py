@@ -20,7 +20,7 @@ from ..shared import molecule_files, states
 from ..shared.scratch import ScratchFolder
 from ..shared.surfaces_format import suffix_of
 from . import extract, trajectory_file
-from .coordinates import check_finite, check_positions, jump_warnings
+from .coordinates import check_finite, check_positions, copy_line, jump_warnings
 from .object_session import read_object_session
 from .periodic import (
     Cell,
@@ -214,8 +214,8 @@ class StreamedCoordinates(Mapping[int, Coordinates]):
         remedies: Remedies,
     ) -> None:
         """places: i8[N], of the molecules' atoms in the file. cell: for states without one. warnings: gets the first
-        state that the box cuts, or the first jump across it, and the first copy of another state. unwrap: make the
-        molecules whole instead. Raises ExtractError where the first state can't be unwrapped.
+        state that the box cuts, or the first jump across it, and with the last state the copies of others. unwrap: make
+        the molecules whole instead. Raises ExtractError where the first state can't be unwrapped.
         """
         self._file, self._wanted, self._places = file, wanted, places
         self._molecules, self._atoms, self._cell = molecules, molecules.selected(), cell
@@ -223,8 +223,9 @@ class StreamedCoordinates(Mapping[int, Coordinates]):
         self._warnings, self._remedies = warnings, remedies
         self._unwrapper = Unwrapper(molecules) if unwrap else None
         self._previous: tuple[int, Coordinates] | None = None
-        self._box_named, self._copy_named = unwrap, False
+        self._box_named, self._copies_named = unwrap, False
         self._digests: dict[bytes, int] = {}
+        self._copies: dict[int, int] = {}
         if unwrap:
             # Where the molecules are does not depend on the states that are wanted.
             self._read(1)
@@ -247,9 +248,12 @@ class StreamedCoordinates(Mapping[int, Coordinates]):
             )
         self._previous = state, xyz
         first = self._digests.setdefault(hashlib.blake2b(xyz.tobytes(), digest_size=16).digest(), state)
-        if first != state and not self._copy_named:
-            self._warnings.append(f"state {state} has the coordinates of state {first}; leave copies out of the states")
-            self._copy_named = True
+        if first != state:
+            self._copies[state] = first
+        # The remedy names all states that are no copies, which are known with the last one.
+        if self._copies and state == self._wanted[-1] and not self._copies_named:
+            self._warnings.append(copy_line(self._wanted, self._copies, self._remedies))
+            self._copies_named = True
         return xyz
 
     def _read(self, state: int) -> Coordinates:

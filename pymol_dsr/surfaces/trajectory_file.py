@@ -226,12 +226,16 @@ def has_box_lines(path: str, atom_count: int) -> bool:
     """
     if atom_count < 1:
         raise ValueError("AMBER's texts don't say how many atoms they are of")
-    lines_per_frame = math.ceil(3 * atom_count / 10)
-    with open(path, "rb") as file:
-        lines = [line.split() for line in file.read().splitlines()[1:]]
-    is_boxed = len(lines) > lines_per_frame and len(lines[lines_per_frame]) == 3 != min(10, 3 * atom_count)
-    if len(lines) % (lines_per_frame + is_boxed):
-        raise ValueError(f"its {len(lines)} lines are not those of {atom_count} atoms")
+    lines_per_frame, count, is_boxed = math.ceil(3 * atom_count / 10), 0, False
+    # A file of many GB: a line at a time.
+    with open(path, encoding="latin-1") as file:
+        file.readline()
+        for line in file:
+            if count == lines_per_frame:
+                is_boxed = len(line.split()) == 3 != min(10, 3 * atom_count)
+            count += 1
+    if count % (lines_per_frame + is_boxed):
+        raise ValueError(f"its {count} lines are not those of {atom_count} atoms")
     return is_boxed
 
 

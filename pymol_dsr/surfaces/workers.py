@@ -31,6 +31,8 @@ MOST_OPEN_EDGES = 0.01
 # Fraction of the volume of its atoms' spheres below which a surface does not enclose them. PyMOL's usual surfaces have
 # 0.85 (single atoms) to 1.5.
 LEAST_FILLING = 0.75
+# Seconds for a worker that has closed its pipe to end by itself.
+ENDING_SECONDS = 5.0
 # Seconds between two looks at whether the user has cancelled.
 POLL_SECONDS = 0.1
 
@@ -162,12 +164,20 @@ class SurfaceWorker:
                 _put(results, self._surface(*timed), stop)
         except (OSError, EOFError, ProtocolError) as error:
             when = "before its first state" if timed is None else f"at state {timed[0]:g}"
-            code = self.process.wait()
+            code = self._exit_code()
             reason = self.last_error_line() or error
             _put(results, WorkerLost(f"PyMOL's surface worker ended {when} (exit code {code}): {reason}", timed), stop)
         except Exception as error:
             # Not ExtractError alone: for a thread that has died in silence, the reader would wait without end.
             _put(results, error, stop)
+
+    def _exit_code(self) -> int:
+        """Return the exit code of a process whose pipe is closed; one that lives on is killed."""
+        try:
+            return self.process.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
 
     def is_stopped(self) -> bool:
         """Whether a signal or a debugger has stopped the process; False where the system does not say."""

@@ -14,13 +14,14 @@ from ...commands.occupancy import EnsembleSelection, occupy
 from ...commands.running import Runner
 from ...fits.fit import Phase
 from ...fits.jobs import Jobs
+from ...scene.gui_thread import in_gui
 from ...scene.occupancy import SPREAD
 from ...scene.present_movie import show_state
 from ...shared.ensemble_options import LandscapeOptions, OccupancyOptions, OccupancyShow
 from ...shared.values import ValueFault
 from ..landscape_map import LandscapeMap
+from ..scene_choices import molecules, offers
 from ..widgets import offer, offer_beside_typed, save_table, spin, typed_combo
-from .fit import molecules, offers
 
 NO_REFERENCE = "none"
 SPREAD_LABEL = "spread"
@@ -192,7 +193,7 @@ class EnsemblesTab(QtWidgets.QWidget):
 
         self.panel.run(
             "dsr_ensemble",
-            lambda: plan_landscape(session, chosen, options, runner, cmd, split=split)(),
+            lambda: in_gui(cmd, plan_landscape, session, chosen, options, runner, cmd, split=split)(),
             show_result,
             self._ended,
         )

@@ -24,6 +24,7 @@ from ...shared.values import ValueFault
 from ...surfaces import selections
 from ...surfaces.source import ExtractError
 from ..charts import Chart, Line, Plot
+from ..scene_choices import molecules, offers
 from ..widgets import fold_button, narrow, offer_beside_typed, question_box, quietly, spin, tone, typed_combo
 
 TYPING_MS = 250
@@ -406,33 +407,6 @@ def plot_of_losses(losses: Sequence[tuple[float, float]]) -> Plot:
     # Not to be seen.
     ends = Line("", ((first, middle / math.sqrt(2.0)), (first, middle * math.sqrt(2.0))), "transparent")
     return Plot((ends, Line("", losses)), "% of the fit", "mean error of the distance (Å)", logarithmic=True)
-
-
-def molecules(_self: Any) -> dict[str, int]:
-    """Return the molecules of the scene with their numbers of states."""
-    return {
-        name: _self.count_states(f"%{name}")
-        for name in _self.get_names("public_objects")
-        if _self.get_type(name) == "object:molecule" and _self.get_title(name, 1) != selections.ATOMS_TITLE
-    }
-
-
-def offers(counts: dict[str, int], _self: Any) -> list[str]:
-    """Return selections to offer, of molecules with these numbers of states.
-
-    Moving ones come first, their polymer where there is solvent, and all of them as a family.
-    """
-    names = sorted(counts, key=lambda n: counts[n] <= 1)
-    out = []
-    for name in names:
-        solvent, polymer = (_self.count_atoms(f"%{name} and {kind}") for kind in ("solvent", "polymer"))
-        if solvent and polymer:
-            out.append(f"{name} and polymer")
-        out.append(name)
-    moving = [name for name in names if counts[name] > 1]
-    if 1 < len(moving) <= 8:
-        out.append("+".join(moving))
-    return out
 
 
 def device_text(device: messages.Device) -> str:

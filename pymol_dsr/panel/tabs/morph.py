@@ -13,8 +13,8 @@ from ...fits.jobs import Jobs
 from ...scene.gui_thread import in_gui
 from ...shared.options import FitOptions
 from ...shared.source_options import GenerateOptions, MorphOptions
+from ..scene_choices import molecules
 from ..widgets import ReportBox, narrow, offer_beside_typed, typed_combo
-from .fit import molecules
 
 EMPTY = "Which atoms both have, and how the path was tested, stands here"
 MOST_FRAMES = 300

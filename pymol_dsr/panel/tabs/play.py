@@ -185,9 +185,7 @@ class PlayTab(QtWidgets.QWidget):
 
     def no_surface(self) -> str:
         """Return the reason why there is no surface to show."""
-        # Without a timing it is an ensemble, which is no surface of this page.
-        fits = [fit for fit in self.jobs.listed() if fit.timing is not None]
-        under_way = [fit.name for fit in fits if fit.activity is Activity.FIT]
+        under_way = [fit.name for fit in self.jobs.listed() if fit.activity is Activity.FIT]
         return f"{under_way[0]} is being made; it is shown here as soon as it is ready" if under_way else NO_FIT
 
     def _choose_fit(self) -> None:

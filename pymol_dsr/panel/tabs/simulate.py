@@ -20,10 +20,10 @@ from ...shared.values import ValueFault
 from ...sources.run import SourceWork, run_source
 from ...sources.simulation import SimulationWork, estimate_text, object_names, run_simulation, time_simulation
 from ..learn_block import LearnBlock
+from ..scene_choices import molecules, offers
 from ..source_kinds import KINDS, PHYSICS, SourceKind
 from ..source_run import SourceRun
 from ..widgets import ReportBox, label, narrow, offer_beside_typed, spin, typed_combo
-from .fit import molecules, offers
 
 EMPTY = "The atoms that are added, the time that it takes, and the back-test of a method stand here"
 LANDSCAPE = ("deeptime", "MDAnalysis")

@@ -91,3 +91,26 @@ def test_a_verb_generates_as_many_states_as_its_command_in_pymol(files, monkeypa
     [[_, _, _, [options, *_], _]] = calls
     frames = json.loads(options.removeprefix("--options="))["frames"]
     assert frames == inspect.signature(getattr(commands, f"dsr_{verb}")).parameters["frames"].default
+
+
+@pytest.mark.system
+def test_files_of_one_name_in_two_folders_are_two_structures(files):
+    for folder, file in (("a", "other.pdb"), ("b", "pep.pdb")):
+        Path(folder).mkdir()
+        Path(file).rename(Path(folder) / "x.pdb")
+    words = ["morph", "a/x.pdb", "b/x.pdb", "--frames", "4", "--method", "hold", "--no-align", "-o", "way.pdb"]
+    assert main(words) == 0
+    files.load("way.pdb")
+    assert files.count_states("way") == 4
+    ends = [coordinates(files, "way", state) for state in (1, 4)]
+    assert np.abs(ends[0] - coordinates(files, "pep and not resi 1", 6)).max() < 2e-3
+    assert np.abs(ends[1] - coordinates(files, "pep and not resi 1", 1)).max() < 2e-3
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("stem", ["generated", "generated_01"])
+def test_a_file_may_have_the_name_of_the_generated_object(files, stem):
+    Path("pep.pdb").rename(f"{stem}.pdb")
+    words = ["continue", f"{stem}.pdb", "--frames", "2", "--method", "ou", "--replicas", "2", "-o", "next.pdb"]
+    assert main(words) == 0
+    assert Path("next_01.pdb").is_file() and Path("next_02.pdb").is_file()

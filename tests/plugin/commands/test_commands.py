@@ -20,7 +20,9 @@ from pymol_dsr.commands.levels import dsr_levels
 from pymol_dsr.commands.manage import dsr_cancel, dsr_set, dsr_status
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Fit, Phase
+from pymol_dsr.scene.objects import SceneError
 from pymol_dsr.session import session_of
+from pymol_dsr.surfaces import surfaces_file, workers
 from support.paths import SUPPORT
 from support.scene import build_peptide, coordinates, idtf_points
 from support.session import begin_another_session, ready, refused
@@ -100,6 +102,18 @@ def test_a_fit_that_is_not_ready_is_not_used(plugin):
     fit.phase, fit.fraction = Phase.FIT, 0.43
     session_of(plugin).jobs.fits["early"] = fit
     assert refused(plugin, dsr_movie, "early") == "early: fit 43 %; it can be used when it is ready"
+
+
+def test_a_fit_whose_preview_fails_is_not_entered_and_the_one_before_it_stays(plugin, monkeypatch):
+    jobs = session_of(plugin).jobs
+    before = ready(plugin, "pep_dsr", "")
+
+    def failing(*args):
+        raise SceneError("a fault of the scene")
+
+    monkeypatch.setattr(commands_fit, "Preview", failing)
+    assert "a fault of the scene" in refused(plugin, dsr_fit, "pep", watch=1)
+    assert list(jobs.fits.values()) == [before] and before.activity is None
 
 
 @pytest.mark.parametrize("command", ["dsr_movie fam, 1", "dsr_levels fam, 1", "dsr_eval fam", "dsr_export fam, x.ply"])
@@ -238,6 +252,36 @@ def test_surfaces_file_by_command(plugin, tmp_path):
     path = dsr_surfaces("pep", str(tmp_path / "pep.npz"), states="1-3:2", _self=plugin)
     with np.load(path, allow_pickle=False) as file:
         assert file["states"].tolist() == [1, 3]
+
+
+def test_a_surfaces_file_is_written_a_surface_at_a_time_and_can_be_cancelled(plugin, tmp_path, monkeypatch):
+    jobs, file, events = session_of(plugin).jobs, tmp_path / "pep.npz", []
+    compute, write = workers.compute_surfaces, surfaces_file.write
+
+    def watched(source, *args):
+        for surface in compute(source, *args):
+            events.append("made")
+            yield surface
+            [task] = jobs.listed()
+            if source.states == [1, 2, 3]:
+                jobs.cancel(task.name)
+
+    def noted(surfaces):
+        for surface in surfaces:
+            events.append("written")
+            yield surface
+
+    def counted(path, source, surfaces):
+        write(path, source, noted(surfaces))
+
+    monkeypatch.setattr(workers, "compute_surfaces", watched)
+    monkeypatch.setattr(surfaces_file, "write", counted)
+    dsr_surfaces("pep", str(file), states="1-2", _self=plugin)
+    assert events == ["made", "written"] * 2 and not jobs.fits
+    file.unlink()
+    line = refused(plugin, dsr_surfaces, "pep", str(file), states="1-3")
+    assert line == f"pep_surfaces: cancelled; {file} is not written"
+    assert not jobs.fits and not list(tmp_path.glob("*pep*"))
 
 
 def test_surfaces_file_by_module(plugin, tmp_path, capfd):
@@ -447,6 +491,23 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
     cmd.delete("two")
     dsr_load(saved, "third", _self=cmd)
     assert "the object two is not in the scene" in capfd.readouterr().out
+
+
+@pytest.mark.system
+def test_a_warning_of_a_surface_names_its_molecule_in_a_family(backend, monkeypatch, capfd):
+    build_peptide(backend, "two", 2)
+    compute = workers.compute_surfaces
+
+    def warned(source, *args):
+        for surface in compute(source, *args):
+            if source.object == "pep":
+                source.warnings.append("state 1: its surface is open")
+            yield surface
+
+    monkeypatch.setattr(workers, "compute_surfaces", warned)
+    dsr_fit("two+pep", "1", name="fam", preset="preview", watch=0, _self=backend)
+    assert "pep: state 1: its surface is open" in session_of(backend).jobs.fits["fam"].warnings
+    assert " pep: warning: state 1: its surface is open" in capfd.readouterr().out
 
 
 @pytest.mark.system

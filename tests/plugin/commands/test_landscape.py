@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pymol_dsr.analysis.landscape import EnsembleLandscape, ResidueStates, in_common, request_of
+from pymol_dsr.backend.process import BackendError
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.landscape import dsr_ensemble
-from pymol_dsr.fits.fit import Phase
+from pymol_dsr.fits.fit import Activity, Phase
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.ensemble_options import LandscapeOptions
 from pymol_dsr.shared.values import JsonObject
@@ -19,7 +20,7 @@ from pymol_dsr.surfaces.selections import GENERATED_TITLE
 from pymol_dsr.surfaces.source import ExtractError
 from support.paths import ROOT
 from support.scene import build_peptide
-from support.session import ready
+from support.session import ready, refused
 
 
 def residues(cmd, selection, states="all"):
@@ -192,3 +193,15 @@ def test_a_landscape_against_a_reference(trpcage, tmp_path, capfd):
     assert "js_runs_bits" not in figures
     assert file.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     assert not session_of(cmd).jobs.fits
+
+
+def test_a_landscape_is_entered_as_one_and_not_as_a_fit(plugin, monkeypatch):
+    jobs, activities = session_of(plugin).jobs, []
+
+    def no_backend(*args):
+        activities.append(jobs.fits["pep_ensemble"].activity)
+        raise BackendError("lost", "there is no backend")
+
+    monkeypatch.setattr(jobs.connection, "backend", no_backend)
+    assert "there is no backend" in refused(plugin, dsr_ensemble, "pep")
+    assert activities == [Activity.LANDSCAPE] and not jobs.fits

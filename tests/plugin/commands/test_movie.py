@@ -17,11 +17,14 @@ from pymol_dsr.commands.film import dsr_film
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.commands.still import dsr_still
-from pymol_dsr.fits.fit import Cancelled, Fit, Phase, Trajectory
+from pymol_dsr.fits.fit import Activity, Cancelled, Fit, Phase, Trajectory
 from pymol_dsr.scene import film, movie_objects
+from pymol_dsr.scene.movie import MovieRecorder
+from pymol_dsr.scene.objects import SceneError
 from pymol_dsr.scene.present_movie import read_movie
 from pymol_dsr.session import Session, close_session, session_of, set_session
 from pymol_dsr.shared import superpose
+from pymol_dsr.sources import provenance
 from support.paths import ROOT
 from support.scene import build_peptide, coordinates, put
 
@@ -167,6 +170,36 @@ def test_a_movie_as_long_as_asked_for_back_and_forth(plugin):
     # Neither was named, so PyMOL's own settings stay.
     dsr_movie("fit", "1-2", triangles=2000, _self=plugin)
     assert plugin.get_setting_float("movie_fps") == 10 and not plugin.get_setting_boolean("movie_loop")
+
+
+def failing(*args):
+    raise SceneError("a fault of the scene")
+
+
+@pytest.mark.parametrize("step", ["before its first state", "after its last state"])
+def test_a_movie_that_fails_leaves_its_fit_free(plugin, monkeypatch, step):
+    if step == "before its first state":
+        monkeypatch.setattr(provenance, "describe_fit", failing)
+    else:
+        monkeypatch.setattr(MovieRecorder, "set_up", failing)
+    with pytest.raises(CmdException, match="a fault of the scene"):
+        dsr_movie("fit", "1-2", triangles=2000, _self=plugin)
+    monkeypatch.undo()
+    assert dsr_movie("fit", "1-2", triangles=2000, _self=plugin) == "fit"
+
+
+def test_a_fit_is_busy_with_its_movie_until_that_is_set_up(plugin, monkeypatch):
+    fit = session_of(plugin).jobs.fits["fit"]
+    activities = []
+    set_up = MovieRecorder.set_up
+
+    def watched(*args):
+        activities.append(fit.activity)
+        set_up(*args)
+
+    monkeypatch.setattr(MovieRecorder, "set_up", watched)
+    dsr_movie("fit", "1-2", triangles=2000, _self=plugin)
+    assert activities == [Activity.MOVIE] and fit.activity is None
 
 
 def listening(session, monkeypatch):

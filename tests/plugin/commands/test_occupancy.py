@@ -7,8 +7,10 @@ import re
 import numpy as np
 import pytest
 
+from pymol_dsr.backend.process import BackendError
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.occupancy import apart_line, dsr_occupancy, parse_weights
+from pymol_dsr.fits.fit import Activity
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.messages import OccupancyResult
 from support.paths import ROOT
@@ -173,3 +175,15 @@ def test_a_cancelled_ensemble_leaves_the_name_free(backend, monkeypatch):
     assert not jobs.fits and "pep_occupancy" not in backend.get_names("all")
     dsr_occupancy("pep", "1+2", levels="50", resolution=1.5, async_=0, _self=backend)
     assert "pep_occupancy_50" in backend.get_names("all")
+
+
+def test_surfaces_of_a_selection_are_entered_as_its_occupancy_and_not_as_a_fit(plugin, monkeypatch):
+    jobs, activities = session_of(plugin).jobs, []
+
+    def no_backend(*args):
+        activities.append(jobs.fits["pep_occupancy"].activity)
+        raise BackendError("lost", "there is no backend")
+
+    monkeypatch.setattr(jobs.connection, "backend", no_backend)
+    assert "there is no backend" in refused(plugin, dsr_occupancy, "pep")
+    assert activities == [Activity.OCCUPANCY] and not jobs.fits

@@ -19,7 +19,7 @@ from pymol_dsr.analysis.evaluation import StateScores
 from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
 from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.fits.timing import FitTiming, Rates, Stage
-from pymol_dsr.panel import charts, learn_block, progress, widgets
+from pymol_dsr.panel import charts, learn_block, progress, scene_choices, widgets
 from pymol_dsr.panel.live import Appearance, Live, LiveMesh, MeshRequest, TriangleBudget, ValueColors
 from pymol_dsr.panel.tabs import fit, fits, player, quality
 from pymol_dsr.runtime.folders import learned_models
@@ -239,10 +239,10 @@ def test_offers(cmd):
     cmd.create("wet", "wet", 1, 2)
     cmd.delete("water")
     counts = {"still": 1, "dry": 2, "wet": 2}
-    assert fit.molecules(cmd) == counts
+    assert scene_choices.molecules(cmd) == counts
     # Molecules that move come first, without their water; then all that move together.
-    assert fit.offers(counts, cmd) == ["dry", "wet and polymer", "wet", "still", "dry+wet"]
-    assert fit.offers({"still": 1}, cmd) == ["still"]
+    assert scene_choices.offers(counts, cmd) == ["dry", "wet and polymer", "wet", "still", "dry+wet"]
+    assert scene_choices.offers({"still": 1}, cmd) == ["still"]
 
 
 @pytest.mark.parametrize(
@@ -335,9 +335,11 @@ def test_the_noise_of_a_loss_does_not_fill_the_chart():
 
 
 def test_what_has_no_estimate_shows_its_phase():
-    occupancy = Fit("a", phase=Phase.SURFACES, activity=Activity.FIT, fraction=0.35)
+    occupancy = Fit("a", phase=Phase.SURFACES, activity=Activity.OCCUPANCY, fraction=0.35)
     assert progress.progress_text(occupancy).startswith("a: surfaces, 35 %")
     assert progress.progress_fraction(occupancy) == 0.35
+    landscape = Fit("b", phase=Phase.QUEUED, activity=Activity.LANDSCAPE)
+    assert progress.progress_text(landscape) == "b: its landscape" and progress.progress_fraction(landscape) is None
 
 
 def row(state, group, method, iou):

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from pymol import CmdException
 
 pytest.importorskip("PyQt5")
 from pymol.Qt import QtGui, QtWidgets
@@ -138,10 +139,22 @@ def test_the_figures_of_a_fit_are_not_those_of_one_that_takes_its_place(
 
 def test_the_page_play_announces_surfaces_and_not_ensembles(panel):
     fits = panel.session.jobs.fits
-    fits["pep_ensemble"] = Fit("pep_ensemble", activity=Activity.FIT)
+    fits["pep_ensemble"] = Fit("pep_ensemble", activity=Activity.LANDSCAPE)
+    fits["pep_occupancy"] = Fit("pep_occupancy", activity=Activity.OCCUPANCY)
     assert panel.play.no_surface().startswith("no surface is open")
     fits["pep_dsr"] = Fit("pep_dsr", activity=Activity.FIT, timing=FitTiming(1, "fast", Rates()))
     assert panel.play.no_surface().startswith("pep_dsr is being made")
+
+
+def test_the_page_make_surface_shows_fits_under_way_and_no_ensembles(panel):
+    fits = panel.session.jobs.fits
+    fits["pep_ensemble"] = Fit("pep_ensemble", activity=Activity.LANDSCAPE)
+    fits["pep_occupancy"] = Fit("pep_occupancy", activity=Activity.OCCUPANCY, phase=Phase.SURFACES)
+    panel.fit.poll()
+    assert panel.fit.current() is None and panel.fit.fit_button.text() == "Make surface"
+    fits["pep_dsr"] = Fit("pep_dsr", activity=Activity.FIT)
+    panel.fit.poll()
+    assert panel.fit.current() is fits["pep_dsr"] and panel.fit.fit_button.text() == "Cancel"
 
 
 @pytest.mark.parametrize("page_name", ["simulate", "morph"])
@@ -167,3 +180,23 @@ def test_the_page_simulate_offers_as_many_states_as_the_command_makes(panel, tas
     page = panel.simulate
     page.source.setCurrentIndex(next(number for number, kind in enumerate(KINDS) if kind.task == task))
     assert page.frames.value() == FRAMES[task]
+
+
+def test_the_states_of_a_landscape_are_read_in_the_thread_of_the_window(panel, plugin, monkeypatch):
+    in_window, read = [], []
+
+    def marshal(call):
+        in_window.append(True)
+        call()
+        in_window.clear()
+
+    def plan(*args, **options):
+        read.append(bool(in_window))
+        raise CmdException("far enough")
+
+    monkeypatch.setattr(plugin, "_call_in_gui_thread", marshal, raising=False)
+    monkeypatch.setattr("pymol_dsr.panel.tabs.ensembles.plan_landscape", plan)
+    panel.ensembles.ensemble.setEditText("pep")
+    panel.ensembles.landscape_button.click()
+    wait_in_window(lambda: panel.status.text() == "far enough")
+    assert read == [True]

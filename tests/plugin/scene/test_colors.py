@@ -17,10 +17,11 @@ from pymol_dsr.commands.color import dsr_color
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
-from pymol_dsr.scene import movie_objects, palettes, placement, timeline
+from pymol_dsr.scene import color_bar, movie_objects, palettes, placement, timeline
 from pymol_dsr.scene.bar_title import bar_title, missing_bars, titled_bars
 from pymol_dsr.scene.kept_movies import KeptMovie
 from pymol_dsr.scene.objects import SceneError
+from pymol_dsr.scene.palettes import VIRIDIS, ColorScale
 from pymol_dsr.scene.user_settings import ColorRequest, follow_user_settings
 from pymol_dsr.session import session_of
 from pymol_dsr.shared import messages
@@ -58,9 +59,12 @@ def movie(cmd):
             mesh = Mesh(points, np.tile(CORNERS, (2, 1)), np.concatenate([FACES, FACES + 6]))
             yield mesh_result(mesh, nearest=neighbors[:, 0], neighbor_indices=neighbors, weights=weights)
 
-    watched = kept_movie.watch(states, replies())
-    appearance = movie_objects.MovieAppearance()
-    movie_objects.show_movie(trajectory, states, watched, object="out", appearance=appearance, say=print, _self=cmd)
+    watched = list(kept_movie.watch(states, replies()))
+    assert [mesh for _, mesh in watched] == kept_movie.meshes, "each reply comes with its mesh"
+    appearance, replies_only = movie_objects.MovieAppearance(), [reply for reply, _ in watched]
+    movie_objects.show_movie(
+        trajectory, states, replies_only, object="out", appearance=appearance, say=print, _self=cmd
+    )
     session_of(cmd).movies.keep(kept_movie, cmd)
     return kept_movie
 
@@ -390,3 +394,16 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
     jobs.fits[name] = dataclasses.replace(movie.fit)
     movie.rmsf = None
     assert "has given way to another; run dsr_movie again" in refused(cmd, dsr_color, name, "motion")
+
+
+def test_a_movie_does_not_take_the_bar_of_another_one_whose_name_begins_like_its_bars(cmd):
+    scale = ColorScale.between(0.0, 1.0, VIRIDIS)
+    names = {movie: color_bar.bar_name(movie, "motion") for movie in ("a", "a_bar", "a_bar_x")}
+    property_bar = color_bar.bar_name("a", "p.x_bar_y")
+    for name in (*names.values(), property_bar):
+        color_bar.show_bar(name, scale, cmd)
+    assert sorted(color_bar.bars_of("a", cmd)) == sorted([names["a"], property_bar])
+    for movie in ("a_bar", "a_bar_x"):
+        assert color_bar.bars_of(movie, cmd) == [names[movie]]
+    color_bar.remove_bars("a", cmd)
+    assert sorted(bars(cmd)) == sorted([names["a_bar"], names["a_bar_x"]])

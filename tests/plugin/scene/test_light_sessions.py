@@ -16,6 +16,7 @@ from pymol_dsr.commands.manage import dsr_set
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.commands.restore import dsr_restore
 from pymol_dsr.scene import coarse, light_sessions
+from pymol_dsr.scene.recipes import MovieRecipe
 from pymol_dsr.session import session_of
 from support.scene import build_peptide
 from support.session import set_up, use_this_backend
@@ -110,7 +111,7 @@ def make_movie(cmd, **options):
 
 
 @pytest.mark.system
-def test_a_light_session_makes_the_same_meshes_again(plugin, tmp_path, capsys):
+def test_a_light_session_makes_the_same_meshes_again(plugin, tmp_path, capsys, monkeypatch):
     """Opened without a backend, saved, opened with one: the same meshes, names and settings as at first."""
     pytest.importorskip("torch")
     make_movie(plugin)
@@ -150,7 +151,15 @@ def test_a_light_session_makes_the_same_meshes_again(plugin, tmp_path, capsys):
 
     plugin.set_name("mine", "other")
     use_this_backend(plugin)
+    listings, list_states = [], MovieRecipe.movie_states
+
+    def watched(*args):
+        listings.append(1)
+        return list_states(*args)
+
+    monkeypatch.setattr(MovieRecipe, "movie_states", watched)
     assert dsr_restore("other", _self=plugin) == ["other"]
+    assert len(listings) == 1, "the states of a movie are listed once, not for each of its meshes"
     assert differences(meshes_of(plugin, "other"), before["mine"]) == []
     assert differences(meshes_of(plugin, "fit_future"), before["fit_future"]) == []
     with pytest.raises(CmdException, match="there is no coarse movie"):

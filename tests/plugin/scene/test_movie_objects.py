@@ -20,6 +20,7 @@ from pymol_dsr.scene.replies import mesh_of, vertex_colors
 from pymol_dsr.shared.mesh import Mesh
 from pymol_dsr.shared.messages import GridResult, MeshResult
 from pymol_dsr.surfaces import extract, workers
+from pymol_dsr.surfaces.object_session import read_object_session
 from pymol_dsr.surfaces.source import Surface
 from support.meshes import mesh_result, triangles_of
 from support.scene import build_peptide, coordinates, idtf_points, timeline_rows
@@ -444,3 +445,34 @@ def test_maps_with_gaps_leave_the_view_alone_and_survive_a_session(peptide, fitt
         assert len(shown_points(second_pymol.cmd, "out_future", 9)) == 0
     finally:
         second_pymol.stop()
+
+
+def groups(cmd, *names):
+    return [read_object_session(name, cmd).group for name in names]
+
+
+@pytest.mark.parametrize("ending", ["whole", "cancelled"])
+def test_a_movie_that_is_made_again_stays_in_the_groups_of_the_user(peptide, fitted, ending):
+    times = [1, 2, 3, 7]
+    show(peptide, fitted, times)
+    peptide.group("mine", "pep out")
+    peptide.group("guesses", "out_future")
+
+    def replies():
+        for number, reply in enumerate(fitted.replies(times)):
+            if ending == "cancelled" and number == 2:
+                raise Cancelled("out: cancelled")
+            yield reply
+
+    if ending == "whole":
+        show(peptide, fitted, times, replies=replies())
+        assert groups(peptide, "out", "out_future", "pep") == ["mine", "guesses", "mine"]
+    else:
+        with pytest.raises(Cancelled):
+            show(peptide, fitted, times, replies=replies(), floats_again=lambda state: list(cgo.NOTHING))
+        assert groups(peptide, "out", "pep") == ["mine", "mine"]
+    # A group that was deleted does not come back.
+    peptide.ungroup("out")
+    peptide.delete("guesses")
+    show(peptide, fitted, times)
+    assert groups(peptide, "out") == [""] and "guesses" not in peptide.get_names("all")

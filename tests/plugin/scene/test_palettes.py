@@ -30,6 +30,10 @@ def test_ranges_leave_odd_vertices_out():
     assert palettes.value_range([np.full(9, 7.0)], None, None, False) == (7.0, 8.0), "all alike"
     with pytest.raises(SceneError, match="minimum 3 and maximum 3: the maximum must be the larger one"):
         palettes.value_range(values, 3.0, 3.0, False)
+    with pytest.raises(SceneError, match="minimum 3 and maximum 2: the maximum must be the larger one"):
+        palettes.check_limits(3.0, 2.0)
+    for limits in ((2.0, 3.0), (3.0, None), (None, -3.0), (None, None)):
+        palettes.check_limits(*limits)
 
 
 @pytest.mark.parametrize(

@@ -72,3 +72,17 @@ def test_several_objects_are_refused(peptide):
     peptide.create("two", "pep")
     with pytest.raises(ExtractError, match="take one at a time"):
         read_states("pep or two", "1", peptide)
+
+
+def test_two_segments_of_one_chain_are_told_apart(peptide):
+    for segment in ("P1", "P2"):
+        peptide.create(segment, "pep")
+        peptide.alter(segment, f"segi, chain = '{segment}', 'A'")
+    peptide.alter("P2", "ID = 1000 + ID")
+    peptide.create("twice", "P1 or P2")
+    atoms = read_states("twice", "1-2", peptide)
+    keys = atoms.atom_keys()
+    assert len(atoms) == 2 * peptide.count_atoms("pep") and len(set(keys)) == len(keys)
+    assert set(atoms.molecule.chains) == {"A_P1", "A_P2"}
+    # One alone is its chain, as in any other object.
+    assert set(read_states("twice and segi P2", "1", peptide).molecule.chains) == {"A"}

@@ -245,3 +245,16 @@ def test_three_structures_have_the_atoms_of_all(pair):
     common = common_states(structures, PymolAlignment(pair), True)
     assert {residue.number for residue in residues_of(common.atoms)} == {str(number) for number in range(2, 20)}
     assert common.atoms.coordinates.shape[0] == 3 and common.atoms.states == (1, 2, 3)
+
+
+def test_segments_of_one_chain_are_paired_with_themselves(pair):
+    for name in ("closed", "open"):
+        pair.create("further", name)
+        pair.alter("further", "segi = 'P2'")
+        pair.translate([60, 0, 0], "further", camera=0)
+        pair.alter(name, "segi = 'P1'")
+        pair.create(f"two_{name}", f"{name} or further")
+        pair.delete("further")
+    a, b, matching = matched(pair, "two_closed", "two_open")
+    assert named(a, matching.first) == named(b, matching.second)
+    assert len(matching.first) == len(a) and not matching.left_out and matching.how == "by residue numbers"

@@ -68,10 +68,10 @@ def test_same_surface_as_the_scene_for_a_protein(adk):
 def test_wider_cells_leave_nearly_all_points_of_a_protein_where_they_were(adk):
     source = extract.read_source("adk", "50", _self=adk)
     (surface,) = workers.compute_surfaces(source, 1)
-    (pymols,) = workers.compute_surfaces(replace(source, settings={**source.settings, "hash_max": "100"}), 1)
-    distances = cKDTree(pymols.points).query(surface.points)[0]
+    (narrow,) = workers.compute_surfaces(replace(source, settings={**source.settings, "hash_max": "100"}), 1)
+    distances = cKDTree(narrow.points).query(surface.points)[0]
     assert 0.98 < np.mean(distances < 2e-6) < 1.0
-    assert signed_volume(surface) == pytest.approx(signed_volume(pymols), rel=0.002)
+    assert signed_volume(surface) == pytest.approx(signed_volume(narrow), rel=0.002)
 
 
 def test_cells_are_as_wide_in_every_molecule_but_small_ones_and_never_more_than_pymol_has():
@@ -273,6 +273,19 @@ def test_a_second_worker_that_dies_is_an_error(peptide, monkeypatch):
     with pytest.raises(ExtractError, match=r"ended before its first state \(exit code -9\)"):
         list(workers.compute_surfaces(source, 1))
     assert len([line for line in source.warnings if "another one goes on" in line]) == 1
+
+
+def test_a_worker_that_closes_its_pipe_and_lives_on_is_ended(peptide, crew, monkeypatch, tmp_path):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexec 1>&- 0<&-\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(workers, "python_executable", lambda: str(program))
+    monkeypatch.setattr(workers, "ENDING_SECONDS", 0.1)
+    source = extract.read_source("pep", "all", _self=peptide)
+    patience = time.monotonic() + PATIENCE
+    with pytest.raises(ExtractError, match=r"ended before its first state \(exit code -9\)"):
+        list(workers.compute_surfaces(source, 1, lambda: time.monotonic() > patience))
+    assert all(worker.process.poll() is not None for worker in crew)
 
 
 @pytest.mark.system

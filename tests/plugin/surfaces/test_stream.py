@@ -19,10 +19,12 @@ pytest.importorskip("MDAnalysis")
 from dsr_backend.surfaces import surfaces_file
 from dsr_backend.surfaces.surface import SurfacesError
 from dsr_backend.surfaces.surfaces_file import SurfaceFile
+from MDAnalysis.lib.formats.libdcd import DCDFile
 
 from pymol_dsr import __main__
 from pymol_dsr.__main__ import main
 from pymol_dsr.surfaces import stream, trajectory_file, workers
+from pymol_dsr.surfaces.remedies import FOR_TERMINALS, IN_PYMOL
 from pymol_dsr.surfaces.source import ExtractError
 from pymol_dsr.surfaces.surfaces_file import write
 
@@ -242,3 +244,20 @@ def test_a_damaged_npz_file_is_refused_when_it_is_opened(loaded, tmp_path, name)
     path.write_bytes(data)
     with pytest.raises(SurfacesError, match="CRC"):
         SurfaceFile(path)
+
+
+@pytest.mark.parametrize(
+    ("remedies", "order"), [(IN_PYMOL, "give states=1+2+4"), (FOR_TERMINALS["options"], "give '--states 1+2+4'")]
+)
+def test_copies_are_named_once_with_an_order_that_fits_the_place(loaded, tmp_path, remedies, order):
+    path, xyz = str(tmp_path / "copies.dcd"), trajectory_file.TrajectoryFile(XTC, 572).read(1)
+    with DCDFile(path, "w") as file:
+        file.write_header("", len(xyz), 0, 1, 1.0, 0)
+        for shift in (0.0, 1.0, 0.0, 2.0, 1.0):
+            file.write((xyz + shift).astype(np.float32), np.zeros(6))
+    source = stream.read_source("name CA", "all", path, remedies=remedies, _self=loaded.cmd)
+    assert all(len(source.coordinates[state]) for state in source.states)
+    assert source.warnings == [
+        "state 3 has the coordinates of state 1, and so has 1 other state those of an earlier one; to leave copies "
+        f"out, {order}"
+    ]

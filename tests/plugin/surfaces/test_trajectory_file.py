@@ -6,6 +6,7 @@ import bz2
 import importlib.util
 import os
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -263,3 +264,14 @@ def test_a_text_of_amber_with_its_box_is_read_right(peptide, tmp_path, ending, c
     monkeypatch.setattr(__main__, "can_stream", lambda path: False)
     assert __main__.main(words) == 1
     assert "PyMOL takes its box for atoms: pip install" in capsys.readouterr().err
+
+
+def test_a_text_of_amber_is_looked_through_a_line_at_a_time(tmp_path):
+    path = tmp_path / "long.mdcrd"
+    frame = ("   1.000" * 10 + "\n") * 3 + "  90.000  90.000  90.000\n"
+    path.write_text("title\n" + frame * 4000)
+    tracemalloc.start()
+    assert trajectory_file.has_box_lines(str(path), 10)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.2 * path.stat().st_size
