@@ -26,7 +26,7 @@ def split_by_object(selection: str, _self: Any) -> list[str]:
     if len(objects) == 1:
         return [selection]
     # The atoms that dsr_movie has put beside its surfaces are no data; generated ones are where they are named.
-    data = [name for name in objects if _self.get_title(name, 1) != ATOMS_TITLE] or objects
+    data = [name for name in objects if not is_beside_movie(name, _self)] or objects
     data = [name for name in data if not generated_states(name, _self)] or data
     return [f"({selection}) and %{name}" for name in data]
 
@@ -55,9 +55,22 @@ def selected_objects(selection: str, _self: Any) -> list[str]:
     return names
 
 
+def filled_states(name: str, _self: Any) -> list[int]:
+    """Return the states of a molecule that have coordinates, from 1."""
+    return [state for state in range(1, _self.count_states(f"%{name}") + 1) if _is_filled(name, state, _self)]
+
+
+def is_beside_movie(name: str, _self: Any) -> bool:
+    """Return whether a molecule has the interpolated atoms that dsr_movie puts beside its surfaces."""
+    return _is_filled(name, 1, _self) and _self.get_title(name, 1) == ATOMS_TITLE
+
+
 def generated_states(name: str, _self: Any) -> list[int]:
     """Return the states of a molecule that a trajectory source has generated, from 1."""
-    count = _self.count_states(f"%{name}")
-    # An empty state has no title.
-    titles = {state: str(_self.get_title(name, state) or "") for state in range(1, count + 1)}
+    titles = {state: str(_self.get_title(name, state) or "") for state in filled_states(name, _self)}
     return [state for state, title in titles.items() if title.startswith(GENERATED_TITLE)]
+
+
+def _is_filled(name: str, state: int, _self: Any) -> bool:
+    # By the matrix, which an empty state does not have: PyMOL prints an error where it is asked for such a title.
+    return _self.get_object_matrix(name, state=state, incl_ttt=0) is not None

@@ -413,7 +413,7 @@ def molecules(_self: Any) -> dict[str, int]:
     return {
         name: _self.count_states(f"%{name}")
         for name in _self.get_names("public_objects")
-        if _self.get_type(name) == "object:molecule" and _self.get_title(name, 1) != selections.ATOMS_TITLE
+        if _self.get_type(name) == "object:molecule" and not selections.is_beside_movie(name, _self)
     }
 
 
