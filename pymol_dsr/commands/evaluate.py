@@ -7,13 +7,15 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pymol import CmdException, cmd
 
 from ..analysis import evaluation
 from ..analysis.baselines import needed_states
 from ..analysis.evaluation import StateScores
 from ..fits.fit import Activity, Fit, Trajectory
-from ..scene.atoms import present_selection
+from ..scene.atoms import present_atoms, present_selection
 from ..scene.objects import SceneError
 from ..session import Session, session_of
 from ..shared.options import EvaluationOptions, FieldOptions
@@ -125,13 +127,16 @@ def evaluate_fit(
             "truth to compare with; give states= that were not, or fit the molecule that they come from"
         )
     source = _source(fit, trajectory, compared, options.baselines, _self)
-    for line in _changed_settings(fit, trajectory, source):
+    order = _fitted_order(trajectory, source, _self)
+    for line in [*_changed_settings(fit, trajectory, source), *_changed_radii(fit, trajectory, source)]:
         # Not only where it is asked for: scores against other surfaces look like any others.
         print(f" {fit.name}: warning: {line}")
     jobs.claim(fit, Activity.EVALUATION)
 
     def work() -> list[StateScores]:
         with jobs.releasing(fit):
+            if line := evaluation.moved_atoms_line(jobs, fit, trajectory, source, compared, order):
+                print(f" {fit.name}: warning: {line}")
             scores = evaluation.evaluate(jobs, fit, field, trajectory, source, compared, options.baselines, say)
         for line in evaluation.score_table(scores):
             say(line)
@@ -177,3 +182,25 @@ def _changed_settings(fit: Fit, trajectory: Trajectory, source: Source) -> list[
         f"with like, 'set {key}, {before[key]}, {source.object}'"
         for key in changed
     ]
+
+
+def _changed_radii(fit: Fit, trajectory: Trajectory, source: Source) -> list[str]:
+    """Return a line where the atoms have other van der Waals radii than when the fit was made."""
+    molecule = fit.report.sources().get(trajectory.name)
+    before, now = molecule.radius if molecule is not None else None, source.mean_radius()
+    # The mean is kept with four digits.
+    if before is None or abs(before - now) < 2e-4:
+        return []
+    return [
+        f"the atoms have van der Waals radii of {now:.3f} A on average, and the fitted ones had {before:.3f} A; set "
+        "them as they were with 'alter', or fit the molecule anew with dsr_fit"
+    ]
+
+
+def _fitted_order(trajectory: Trajectory, source: Source, _self: Any) -> NDArray[np.int64] | None:
+    """Return the place of each fitted atom among those of the source, i8[A]; None where they are not known."""
+    if trajectory.atoms is None:
+        return None
+    present = present_atoms(trajectory, _self)
+    # A discrete object has atoms of its own in each state.
+    return np.searchsorted(source.atoms, present) if np.array_equal(source.atoms, np.sort(present)) else None
