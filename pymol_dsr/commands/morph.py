@@ -15,7 +15,7 @@ from ..session import Session, session_of
 from ..shared import messages
 from ..shared import states as states_texts
 from ..shared.options import FitOptions, MovieOptions, StartOptions, SurfaceOptions
-from ..shared.source_options import GenerateOptions, MorphOptions
+from ..shared.source_options import GenerateOptions, MorphOptions, check_method
 from ..sources.alignment import PymolAlignment
 from ..sources.atoms import MoleculeStates, read_states
 from ..sources.common import CommonStates, common_states
@@ -112,6 +112,7 @@ def dsr_morph(
         dsr_fill, dsr_fit, dsr_movie, dsr_film, align
     """
     options = MorphOptions.parse(frames=frames, align=align, surface=surface)
+    check_method("fill", method)
     fill = GenerateOptions.parse(task="fill", frames=options.frames - 2, method=method, refine=refine, seed=seed)
     selections = [str(first), *filter(None, [str(second)])]
     structures = read_structures(selections, str(states), _self)
