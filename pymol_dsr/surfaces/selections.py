@@ -13,6 +13,7 @@ from .source import ExtractError
 ATOMS_TITLE = "dsr atoms"
 # First words of the titles of states that a trajectory source has generated.
 GENERATED_TITLE = "dsr generated: "
+NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 # Names as in one+two+three.
 NAME_LIST = re.compile(r"[\w.^%-]+(?:\+[\w.^%-]+)+", re.ASCII)
 
@@ -47,12 +48,25 @@ def selected_objects(selection: str, _self: Any) -> list[str]:
         _self.count_atoms(f"({selection})")
         names = list(_self.get_object_list(f"({selection})") or [])
     except CmdException as error:
+        if fault := _word_fault(selection, _self):
+            raise ExtractError(fault) from error
         reason = str(error.args[0] if error.args else error).splitlines()[0].rstrip(".")
         hint = "; join objects with 'or' in a selection" if "+" in reason else ""
         raise ExtractError(f"selection {selection}: {reason}{hint}") from error
     if not names:
         raise ExtractError(f"selection {selection}: it holds no atoms")
     return names
+
+
+def _word_fault(selection: str, _self: Any) -> str:
+    """Say that a selection that PyMOL refuses is one of its words and no name; empty where it is neither."""
+    legal = str(_self.get_legal_name(selection)) if NAME.fullmatch(selection) else selection
+    # PyMOL names no object like a word of its selections, and adds a _ to it.
+    if legal == selection:
+        return ""
+    names = _self.get_names("objects")
+    remedy = f"give {legal}" if legal in names else f"give a name that the scene has, as {names[0]}" if names else ""
+    return f"selection {selection}: no object is called {selection}, which is a word of PyMOL's selections; {remedy}"
 
 
 def filled_states(name: str, _self: Any) -> list[int]:
