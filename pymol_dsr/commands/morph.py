@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pymol import CmdException, cmd
 
+from ..scene import placement
 from ..scene.gui_thread import in_gui
 from ..session import Session, session_of
 from ..shared import messages
@@ -185,6 +186,10 @@ def morph_structures(
     common = in_gui(_self, common_states, structures, PymolAlignment(_self), options.align)
     for line in common.lines:
         runner.note(f" {title}: {line}")
+    if not options.align:
+        atoms = {structure.object: structure.coordinates[0] for structure in structures}
+        for line in in_gui(_self, placement.shown_elsewhere, atoms, _self):
+            print(f" {title}: warning: {line}")
     _refuse_same_structures(structures, common)
     places, path_states = fill_places(name, common.atoms, fill.frames)
     given_states = [

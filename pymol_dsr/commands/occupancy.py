@@ -304,6 +304,9 @@ def _plan_of_fit(jobs: Jobs, name: str, states: str, trajectory: str) -> _Plan:
 def _plan_of_selection(jobs: Jobs, selection: str, states: str, say: Say, _self: Any) -> _Plan:
     """Return the plan for the surfaces of a selection. Raises ExtractError, StatesError or CmdException."""
     sources = extract.read_sources(selection, states or "all", _self=_self)
+    atoms = {source.object: source.coordinates[source.states[0]] for source in sources}
+    for line in placement.shown_elsewhere(atoms, _self):
+        print(f" dsr_occupancy: warning: {line}")
     return _plan_of_sources(jobs, selection, sources, say)
 
 
