@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..fits.fit import Cancelled, Fit, Say, Trajectory
 from ..fits.jobs import Jobs
+from ..scene.moved_atoms import distance, moved_line, spread_states
 from ..shared import atomic_write, messages, plots
-from ..shared.options import BASELINES, STATES_AFTER, FieldOptions
+from ..shared.options import BASELINES, STATES_AFTER, FieldOptions, MeshOptions
 from ..shared.scoring import FIELD, TRAINING, group_of, nearest_fitted
 from ..shared.superpose import rmsd
 from ..shared.tables import csv_bytes
@@ -20,6 +22,8 @@ from ..surfaces import workers
 from ..surfaces.source import Coordinates, Source, Surface
 from .baselines import baseline_atoms
 
+# Fitted states that are looked up before a comparison, at most, and the spacing of their meshes in Å.
+MOST_PLACES, COARSEST = 10, 4.0
 METRICS = ("iou", "chamfer_l1", "chamfer_sq", "nc")
 METHODS = (FIELD, *(baseline.method for baseline in BASELINES.values()))
 
@@ -93,6 +97,36 @@ def evaluate(
         if number % 10 == 0:
             say(f" {fit.name}: compared {number} of {len(wanted)} states")
     return sorted(rows, key=lambda row: (row.state, METHODS.index(row.method)))
+
+
+def moved_atoms_line(
+    jobs: Jobs,
+    fit: Fit,
+    trajectory: Trajectory,
+    source: Source,
+    wanted: Sequence[int],
+    order: NDArray[np.int64] | None,
+) -> str:
+    """Say which of the wanted fitted states lie elsewhere than when they were fitted; empty where none does.
+
+    order: i8[A], the place of each fitted atom in the source; None where it is not known. Raises Cancelled or
+    BackendError.
+    """
+    if order is None:
+        return ""
+    distances: dict[int, float] = {}
+    for state in spread_states([state for state in wanted if state in trajectory.states], MOST_PLACES):
+        # The coarsest mesh: its atoms alone count.
+        request = messages.Mesh(
+            fit=fit.name,
+            field=FieldOptions(trajectory=trajectory.name),
+            time=float(state),
+            mesh=MeshOptions(resolution=COARSEST),
+        )
+        atoms = jobs.ask(fit, request).atoms
+        if atoms is not None and len(atoms) == len(order):
+            distances[state] = distance(atoms, source.coordinates[state][order])
+    return moved_line(trajectory.object, distances)
 
 
 def _compare(

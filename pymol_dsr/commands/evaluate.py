@@ -7,18 +7,20 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pymol import CmdException, cmd
 
 from ..analysis import evaluation
 from ..analysis.baselines import needed_states
 from ..analysis.evaluation import StateScores
 from ..fits.fit import Activity, Fit, Trajectory
-from ..scene.atoms import present_selection
+from ..scene.atoms import present_atoms, present_selection
 from ..scene.objects import SceneError
 from ..session import Session, session_of
 from ..shared.options import EvaluationOptions, FieldOptions
 from ..surfaces import extract
-from ..surfaces.selections import generated_states
+from ..surfaces.selections import filled_states, generated_states
 from ..surfaces.source import Source
 from .arguments import chosen_trajectory, fit_name, format_states, parse_states, table_path
 from .command import command
@@ -114,22 +116,21 @@ def evaluate_fit(
     if trajectory.object not in _self.get_names("objects"):
         raise CmdException(f"{fit.name}: the object {trajectory.object} is not in the scene; load it to compare with")
     path = table_path(file)
-    last = _self.count_states(f"%{trajectory.object}")
-    if states:
-        compared = [int(state) for state in parse_states(states, last=last, owner=f"the object {trajectory.object}")]
-    else:
-        compared = evaluation.default_states(trajectory, last)
+    compared = _compared_states(fit, trajectory, states, _self)
     if generated := sorted(set(generated_states(trajectory.object, _self)) & set(compared)):
         raise CmdException(
             f"{fit.name}: states {format_states(generated)} of {trajectory.object} were generated, so they are no "
             "truth to compare with; give states= that were not, or fit the molecule that they come from"
         )
     source = _source(fit, trajectory, compared, options.baselines, _self)
+    order = _fitted_order(trajectory, source, _self)
     for line in _changed_settings(fit, trajectory, source):
         # Not only where it is asked for: scores against other surfaces look like any others.
         print(f" {fit.name}: warning: {line}")
 
     def work() -> list[StateScores]:
+        if line := evaluation.moved_atoms_line(jobs, fit, trajectory, source, compared, order):
+            print(f" {fit.name}: warning: {line}")
         scores = evaluation.evaluate(jobs, fit, field, trajectory, source, compared, options.baselines, say)
         for line in evaluation.score_table(scores):
             say(line)
@@ -143,6 +144,22 @@ def evaluate_fit(
         return scores
 
     return runner.run(jobs.claimed(fit, Activity.EVALUATION, work))
+
+
+def _compared_states(fit: Fit, trajectory: Trajectory, states: str, _self: Any) -> list[int]:
+    """Return the states of a states text; where it is empty, those of the usual ones that have coordinates."""
+    last = _self.count_states(f"%{trajectory.object}")
+    if states:
+        return [int(state) for state in parse_states(states, last=last, owner=f"the object {trajectory.object}")]
+    filled, usual = filled_states(trajectory.object, _self), evaluation.default_states(trajectory, last)
+    empty = [state for state in usual if state not in filled]
+    if empty:
+        plural = len(empty) > 1
+        print(
+            f" {fit.name}: state{'s' if plural else ''} {format_states(empty)} of {trajectory.object} "
+            f"{'have' if plural else 'has'} no coordinates, and {'are' if plural else 'is'} left out"
+        )
+    return [state for state in usual if state in filled]
 
 
 def _source(fit: Fit, trajectory: Trajectory, compared: Sequence[int], baselines: Sequence[str], _self: Any) -> Source:
@@ -165,13 +182,36 @@ def _source(fit: Fit, trajectory: Trajectory, compared: Sequence[int], baselines
 
 
 def _changed_settings(fit: Fit, trajectory: Trajectory, source: Source) -> list[str]:
-    """Return a line for each surface setting that has another value than when the fit was made."""
+    """Return a line for each surface setting that has another value than when the fit was made, and on radii."""
     molecule = fit.report.sources().get(trajectory.name)
     before = (molecule.settings if molecule is not None else None) or {}
     # A setting that one of the two versions of PyMOL does not have has no value to compare.
     changed = [key for key, value in source.settings.items() if key in before and before[key] != value]
-    return [
+    lines = [
         f"PyMOL's surfaces have {key} {source.settings[key]}, and the fitted ones had {before[key]}; to compare like "
         f"with like, 'set {key}, {before[key]}, {source.object}'"
         for key in changed
     ]
+    return lines + _changed_radii(fit, trajectory, source)
+
+
+def _changed_radii(fit: Fit, trajectory: Trajectory, source: Source) -> list[str]:
+    """Return a line where the atoms have other van der Waals radii than when the fit was made."""
+    molecule = fit.report.sources().get(trajectory.name)
+    before, now = molecule.radius if molecule is not None else None, source.mean_radius()
+    # The mean is kept with four digits.
+    if before is None or abs(before - now) < 2e-4:
+        return []
+    return [
+        f"the atoms have van der Waals radii of {now:.3f} A on average, and the fitted ones had {before:.3f} A; set "
+        "them as they were with 'alter', or fit the molecule anew with dsr_fit"
+    ]
+
+
+def _fitted_order(trajectory: Trajectory, source: Source, _self: Any) -> NDArray[np.int64] | None:
+    """Return the place of each fitted atom among those of the source, i8[A]; None where they are not known."""
+    if trajectory.atoms is None:
+        return None
+    present = present_atoms(trajectory, _self)
+    # A discrete object has atoms of its own in each state.
+    return np.searchsorted(source.atoms, present) if np.array_equal(source.atoms, np.sort(present)) else None

@@ -40,6 +40,7 @@ from ..surfaces.source import Surface
 from .arguments import STEADY, chosen_trajectory, fit_name, new_fit_name, path_to_write, requested_times
 from .color import color_or_values
 from .command import command
+from .fit import check_name_is_free
 from .running import Runner, count_of_states, reporter
 
 # A moving .glb has at most so many bytes, unless resolution or triangles are given; the least triangles of a time.
@@ -305,6 +306,7 @@ def load_fit(session: Session, filename: str, name: str, say: Say, _self: Any) -
             raise CmdException(f"filename {filename}: PyMOL writes it {name}, as {namesake.file}; give another name=")
     else:
         name = new_fit_name(session.jobs.fits, name, "name", _self)
+        check_name_is_free(session, name, False, _self)
     try:
         fit = session.jobs.load(name, data)
     except BackendError as error:

@@ -12,7 +12,7 @@ from pymol import CmdException, cmd
 
 from ..session import Session, session_of
 from ..shared import messages
-from ..shared.source_options import FRAMES, GenerateOptions
+from ..shared.source_options import FRAMES, GenerateOptions, check_method
 from ..sources.atoms import MoleculeStates, further_trajectories, read_states
 from ..sources.loader import GivenState, StatePlace, check_generated_names
 from ..sources.run import SourceWork, check_size, fill_places, run_source
@@ -96,6 +96,7 @@ def dsr_continue(
 
         dsr_fill, dsr_sample, dsr_morph, dsr_learn, dsr_cancel
     """
+    check_method("continue", method)
     options = GenerateOptions.parse(
         task="continue",
         frames=frames,
@@ -174,6 +175,7 @@ def dsr_fill(
 
         dsr_morph, dsr_continue, dsr_sample, dsr_learn
     """
+    check_method("fill", method)
     options = GenerateOptions.parse(
         task="fill", frames=frames, sample=sample, method=method, model=model, refine=refine, seed=seed
     )
@@ -245,6 +247,7 @@ def dsr_sample(
 
         dsr_continue, dsr_fill, dsr_learn, dsr_fit
     """
+    check_method("sample", method)
     options = GenerateOptions.parse(task="sample", frames=frames, method=method, model=model, refine=refine, seed=seed)
     runner = Runner.of("dsr_sample", async_, quiet, _self)
     return generate_states(session_of(_self), str(selection), str(states), str(name), options, runner, _self)

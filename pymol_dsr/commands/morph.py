@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from pymol import CmdException, cmd
 
+from ..scene import placement
 from ..scene.gui_thread import in_gui
 from ..session import Session, session_of
 from ..shared import messages
 from ..shared import states as states_texts
 from ..shared.options import FitOptions, MovieOptions, StartOptions, SurfaceOptions
-from ..shared.source_options import GenerateOptions, MorphOptions
+from ..shared.source_options import GenerateOptions, MorphOptions, check_method
 from ..sources.alignment import PymolAlignment
 from ..sources.atoms import MoleculeStates, read_states
 from ..sources.common import CommonStates, common_states
@@ -112,6 +113,7 @@ def dsr_morph(
         dsr_fill, dsr_fit, dsr_movie, dsr_film, align
     """
     options = MorphOptions.parse(frames=frames, align=align, surface=surface)
+    check_method("fill", method)
     fill = GenerateOptions.parse(task="fill", frames=options.frames - 2, method=method, refine=refine, seed=seed)
     selections = [str(first), *filter(None, [str(second)])]
     structures = read_structures(selections, str(states), _self)
@@ -184,6 +186,10 @@ def morph_structures(
     common = in_gui(_self, common_states, structures, PymolAlignment(_self), options.align)
     for line in common.lines:
         runner.note(f" {title}: {line}")
+    if not options.align:
+        atoms = {structure.object: structure.coordinates[0] for structure in structures}
+        for line in in_gui(_self, placement.shown_elsewhere, atoms, _self):
+            print(f" {title}: warning: {line}")
     _refuse_same_structures(structures, common)
     places, path_states = fill_places(name, common.atoms, fill.frames)
     given_states = [

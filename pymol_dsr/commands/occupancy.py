@@ -216,6 +216,9 @@ class SelectionEnsemble:
     def of(cls, jobs: Jobs, selection: str, states: str, say: Say, _self: Any) -> SelectionEnsemble:
         """Read the states of a selection. Raises ExtractError, StatesError or CmdException."""
         sources = extract.read_sources(selection, states or "all", _self=_self)
+        places = {source.object: source.coordinates[source.states[0]] for source in sources}
+        for line in placement.shown_elsewhere(places, _self):
+            print(f" dsr_occupancy: warning: {line}")
         for source in sources:
             for line in source.warnings:
                 # The states of an ensemble may be objects of their own, as docked poses are.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..surfaces.selections import ATOMS_TITLE
+from ..surfaces.selections import is_beside_movie
 
 
 def molecules(_self: Any) -> dict[str, int]:
@@ -12,7 +12,7 @@ def molecules(_self: Any) -> dict[str, int]:
     return {
         name: _self.count_states(f"%{name}")
         for name in _self.get_names("public_objects")
-        if _self.get_type(name) == "object:molecule" and _self.get_title(name, 1) != ATOMS_TITLE
+        if _self.get_type(name) == "object:molecule" and not is_beside_movie(name, _self)
     }
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..fits.fit import Cancelled
 from ..shared.messages import MeshResult
 from .atoms import absence, atom_colors
-from .color_bar import bar_name, disable_bars, remove_bars, show_bar, unit_text
+from .color_bar import bar_name, bars_of, disable_bars, remove_bars, show_bar, unit_text
 from .color_sources import Values
 from .gui_thread import in_gui, step_in_gui
 from .kept_movies import KeptMesh, KeptMovie, KeptMovies
@@ -55,9 +55,9 @@ def apply_coloring(movie: KeptMovie, coloring: Coloring, movies: KeptMovies, _se
         movie.color, movie.scale = coloring.color, None
         line = f"{len(movie.meshes)} states coloured {coloring.color or 'like the atoms'}"
     else:
-        scale = _paint_values(movie, coloring, coloring.values, movies, _self)
+        scale, note = _paint_values(movie, coloring, coloring.values, movies, _self)
         movie.color, movie.scale = "", scale
-        line = _describe(movie, coloring, scale)
+        line = _describe(movie, coloring, scale) + note
     if coloring.transparency is not None:
         in_gui(_self, set_transparency, movie, coloring.transparency, _self)
     return line
@@ -139,9 +139,10 @@ class ColoredReplies:
         if scale is None:
             return "no state has a surface"
         in_gui(_self, remove_bars, movie.name, _self)
+        note = ""
         if coloring.scale is None:
-            in_gui(_self, _show_only_bar, movie, bar_name(movie.name, coloring.by), scale, movies, _self)
-        return _describe(movie, coloring, scale)
+            note = in_gui(_self, _show_only_bar, movie, bar_name(movie.name, coloring.by), scale, movies, _self)
+        return _describe(movie, coloring, scale) + note
 
 
 def _without_arrays(reply: Reply) -> Reply:
@@ -178,8 +179,13 @@ def _describe(movie: KeptMovie, coloring: Coloring, scale: ColorScale) -> str:
     return f"{len(movie.meshes)} states coloured by {coloring.by}, {low:.3g} to {high:.3g}{unit_text(coloring.by)}"
 
 
-def _paint_values(movie: KeptMovie, coloring: Coloring, values: Values, movies: KeptMovies, _self: Any) -> ColorScale:
-    """Colour a movie by its vertices' values, and show the bar beside it; returns the scale that was used."""
+def _paint_values(
+    movie: KeptMovie, coloring: Coloring, values: Values, movies: KeptMovies, _self: Any
+) -> tuple[ColorScale, str]:
+    """Colour a movie by its vertices' values, and show the bar beside it.
+
+    Returns the scale that was used, and a note on the bars of other movies.
+    """
     by_mesh = []
     for number, mesh in enumerate(movie.meshes):
         _report_progress(movie, 0.5 * number / len(movie.meshes))
@@ -187,9 +193,10 @@ def _paint_values(movie: KeptMovie, coloring: Coloring, values: Values, movies: 
     scale = _scale_of(by_mesh, coloring)
     in_gui(_self, remove_bars, movie.name, _self)
     _load(movie, lambda number, mesh: scale.paint(by_mesh[number]), _self, paler)
+    note = ""
     if coloring.scale is None:
-        in_gui(_self, _show_only_bar, movie, bar_name(movie.name, coloring.by), scale, movies, _self)
-    return scale
+        note = in_gui(_self, _show_only_bar, movie, bar_name(movie.name, coloring.by), scale, movies, _self)
+    return scale, note
 
 
 def _paint_plain(movie: KeptMovie, color: str, _self: Any) -> None:
@@ -269,8 +276,19 @@ def _report_progress(movie: KeptMovie, fraction: float, so_far: str = "no state 
     movie.fit.stage, movie.fit.fraction = "colours", fraction
 
 
-def _show_only_bar(movie: KeptMovie, name: str, scale: ColorScale, movies: KeptMovies, _self: Any) -> None:
+def _show_only_bar(movie: KeptMovie, name: str, scale: ColorScale, movies: KeptMovies, _self: Any) -> str:
+    """Show a bar, and switch those of other movies off; returns a note that says so, empty where none was on."""
+    enabled = set(_self.get_names("all", enabled_only=1))
+    hidden = []
     for known in movies.by_name.values():
         if known is not movie:
+            hidden += [bar for bar in bars_of(known.name, _self) if bar in enabled]
             disable_bars(known.name, _self)
     show_bar(name, scale, _self)
+    if not hidden:
+        return ""
+    verb = "is" if len(hidden) == 1 else "are"
+    return (
+        f"; {', '.join(hidden)} {verb} switched off, as PyMOL draws all bars in one place: "
+        f"'disable {name}; enable {hidden[0]}' shows it again"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from ..surfaces.selections import ATOMS_TITLE
+from ..surfaces.selections import ATOMS_TITLE, is_beside_movie
 
 
 class SceneError(ValueError):
@@ -20,7 +20,7 @@ def object_kind(name: str, _self: Any) -> str:
     if name not in _self.get_names("all"):
         return ""
     kind = str(_self.get_type(name)).split(":")[-1]
-    return ATOMS_TITLE if kind == "molecule" and _self.get_title(name, 1) == ATOMS_TITLE else kind
+    return ATOMS_TITLE if kind == "molecule" and is_beside_movie(name, _self) else kind
 
 
 def check_names(names: Iterable[str], replaceable: Collection[str], _self: Any) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+# Å; what is moved by less is seen in its place.
+SEEN = 0.1
 IDENTITY = [1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0]
 
 
@@ -47,6 +49,27 @@ def place(name: str, ttt: Sequence[float], _self: Any) -> None:
 def object_matrix(name: str, _self: Any) -> NDArray[np.float32]:
     """Return the display matrix of an object as f4[4,4] for columns: matrix @ (x, y, z, 1)."""
     return ttt_matrix(object_ttt(name, _self)).astype(np.float32)
+
+
+def shown_elsewhere(atoms: Mapping[str, NDArray[np.floating[Any]]], _self: Any) -> list[str]:
+    """Say which of several objects are shown elsewhere than their coordinates say, where that parts them.
+
+    atoms: [A,3] in Å of a state of each object. Returns a line for each object that its display matrix moves; none
+    where all are moved alike.
+    """
+    matrices = {name: object_matrix(name, _self) for name in atoms}
+    first = next(iter(matrices.values()))
+    if all(np.allclose(matrix, first, atol=1e-3) for matrix in matrices.values()):
+        return []
+    lines = []
+    for name, xyz in atoms.items():
+        moved = float(np.sqrt(np.mean(np.sum((transform(xyz, matrices[name]) - xyz) ** 2, axis=1))))
+        if moved > SEEN:
+            lines.append(
+                f"{name} is shown elsewhere than its coordinates say: its display matrix moves it by {moved:.1f} A, "
+                f"which does not count here; 'reset {name}' shows it where its coordinates are"
+            )
+    return lines
 
 
 def ttt_matrix(ttt: Sequence[float]) -> NDArray[np.float64]:

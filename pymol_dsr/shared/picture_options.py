@@ -10,6 +10,8 @@ from .values import Options, Value, ValueFault
 
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4K": (3840, 2160)}
 """Width and height of pictures in pixels, by the names that films and stills take."""
+MOST_PIXELS = 10_000
+"""Longest side of a picture: one of twice as many is ray-traced for minutes, while PyMOL's window waits."""
 STILL_RESOLUTION = 0.35
 """Å. A finer mesh looks the same in a picture of a whole protein."""
 
@@ -22,8 +24,8 @@ class PictureOptions(Options):
     there is no window. Raises ValueFault for a size that is given twice.
     """
 
-    width: Annotated[int | None, Value("width of the pictures", unit="pixels", least=16)] = None
-    height: Annotated[int | None, Value("height of the pictures", unit="pixels", least=16)] = None
+    width: Annotated[int | None, Value("width of the pictures", unit="pixels", least=16, most=MOST_PIXELS)] = None
+    height: Annotated[int | None, Value("height of the pictures", unit="pixels", least=16, most=MOST_PIXELS)] = None
     size: Annotated[str, Value("size of the pictures by its name", choices=("", *SIZES))] = ""
     ray: Annotated[bool | None, Value("ray-trace the pictures")] = None
     supersampling: Annotated[int, Value("times as wide and high as they are drawn first", least=1, most=4)] = 1

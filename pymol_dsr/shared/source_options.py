@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from .values import Options, Value, ValueFault
+from .values import Options, Value, ValueFault, shown
 
 TASKS = ("continue", "fill", "sample")
 FRAMES = {"continue": 20, "fill": 10, "sample": 50}
@@ -28,7 +28,35 @@ METHODS = (
     "targeted",
     "net",
 )
-"""Methods of all tasks. The backend says which of them a task has."""
+"""Methods of all tasks."""
+TASK_METHODS = {
+    "continue": (
+        "auto",
+        "hold",
+        "straight",
+        "damped",
+        "trend",
+        "drift",
+        "dmd",
+        "ar",
+        "analog",
+        "ou",
+        "gaussian",
+        "bootstrap",
+        "net",
+    ),
+    "fill": ("auto", "hold", "straight", "elastic", "analog", "minimised", "targeted", "net"),
+    "sample": ("auto", "bootstrap", "gaussian", "ou", "net"),
+}
+"""Methods of each task."""
+
+
+def check_method(task: str, method: object) -> None:
+    """Check that a task has a method, by its name. Raises ValueFault, which lists the methods that it has."""
+    methods = TASK_METHODS[task]
+    if method not in methods:
+        fault = f"method {method} can't {task}" if method in METHODS else f"method {shown(method)}"
+        raise ValueFault(f"{fault}: choose one of {', '.join(methods)}")
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,16 @@ from ..surfaces.discrete import with_shared_atoms
 from ..surfaces.extract import in_scene, state_coordinates
 from ..surfaces.object_session import read_object_session
 from ..surfaces.remedies import IN_PYMOL
-from ..surfaces.selections import ATOMS_TITLE, generated_states, selected_object
-from ..surfaces.source import Coordinates, SelectedAtoms
+from ..surfaces.selections import filled_states, generated_states, is_beside_movie, selected_object
+from ..surfaces.source import Coordinates, ExtractError, SelectedAtoms
 
 AtomKey = tuple[str, str, str, str]
 """Chain (or segment, or both where only they tell atoms apart), residue number, residue name and atom name."""
+
+MACROSTATE = re.compile(r"_macro\d+$")
+"""Ends the names of the objects that dsr_ensemble makes of macrostates, whose states do not follow each other."""
+SAME_STATE = 0.01
+"""Å. Files have three digits; states whose atoms are nearer to each other are one."""
 
 _TEMPORARY = "_dsr_source"
 _Row = tuple[int, int, str, str, str, str, str, str, bool]
@@ -70,14 +76,8 @@ def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
         session, chosen, bond_state = with_shared_atoms(
             selection, session, state_numbers, object=name, remedies=IN_PYMOL, _self=_self
         )
-    rows: list[_Row] = []
-    segments: list[str] = []
-    _self.iterate(
-        f"({chosen})",
-        "rows.append((index, ID, name, resn, resi, chain or segi, elem, alt, type == 'HETATM')), segments.append(segi)",
-        space={"rows": rows, "segments": segments},
-    )
-    first_rows = _first_locations(_with_segments(rows, segments))
+    rows = _atom_rows(chosen, _self)
+    first_rows = _first_locations(rows)
     atoms = SelectedAtoms(
         name,
         np.array([row[0] - 1 for row in first_rows], np.int32),
@@ -103,27 +103,85 @@ def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
 def further_trajectories(of: MoleculeStates, _self: Any) -> list[MoleculeStates]:
     """Return the other loaded trajectories that have all atoms of `of`, in its order of atoms.
 
-    Atoms are the same where chain, residue and name are. Objects of one state and generated ones are no trajectories.
+    Atoms are the same where chain, residue and name are. Of an object with gaps, the longest run of states is taken.
+    Objects of one state, generated ones, those of a macrostate, and states that the object of `of` has, too, are no
+    further trajectories.
     """
-    trajectories = []
     keys = of.atom_keys()
     if len(set(keys)) < len(keys):
         return []
+    trajectories: list[MoleculeStates] = []
+    own_states: NDArray[np.float32] | None = None
     for name in _self.get_names("objects"):
-        if name == of.object or _self.get_type(name) != "object:molecule" or _self.count_states(f"%{name}") < 2:
+        if name == of.object or not _may_be_trajectory(name, len(of), _self):
             continue
-        if _self.count_atoms(f"%{name}") < len(of) or generated_states(name, _self):
+        trajectory = _with_atoms(name, keys, _self)
+        if trajectory is None:
             continue
-        # The atoms beside a movie are interpolated.
-        if _self.get_title(name, 1) == ATOMS_TITLE:
-            continue
-        if read_object_session(name, _self).is_discrete:
-            continue
-        trajectory = read_states(f"%{name}", "all", _self)
-        places = {key: index for index, key in enumerate(trajectory.atom_keys())}
-        if all(key in places for key in keys):
-            trajectories.append(subset(trajectory, [places[key] for key in keys]))
+        if own_states is None:
+            own_states = _states_of_object(of, _self)
+        # A copy of the object has the states that a test holds out.
+        run = _longest_run(np.flatnonzero(~_are_copies(trajectory.coordinates, own_states)), trajectory.states)
+        if len(run) > 1:
+            kept_states = tuple(trajectory.states[place] for place in run.tolist())
+            trajectories.append(replace(trajectory, states=kept_states, coordinates=trajectory.coordinates[run]))
     return trajectories
+
+
+def _may_be_trajectory(name: str, fewest_atoms: int, _self: Any) -> bool:
+    """Whether an object is a molecule with states in time that were not generated, and has so many atoms."""
+    if _self.get_type(name) != "object:molecule" or MACROSTATE.search(name):
+        return False
+    if len(filled_states(name, _self)) < 2 or _self.count_atoms(f"%{name}") < fewest_atoms:
+        return False
+    return not generated_states(name, _self) and not is_beside_movie(name, _self)
+
+
+def _with_atoms(name: str, keys: Sequence[AtomKey], _self: Any) -> MoleculeStates | None:
+    """Return the states of the atoms of an object that have these keys; None where it lacks one of them."""
+    # Before its states are read: those of another molecule are no business of the caller's.
+    known_keys = {(chain, resi, resn, name) for _, _, name, resn, resi, chain, *_ in _atom_rows(f"%{name}", _self)}
+    if not known_keys.issuperset(keys) or read_object_session(name, _self).is_discrete:
+        return None
+    try:
+        trajectory = read_states(f"%{name}", states.format(filled_states(name, _self)), _self)
+    except ExtractError:
+        # Some of its states lack atoms, or have coordinates that are no numbers: the user did not ask for it.
+        return None
+    places = {key: index for index, key in enumerate(trajectory.atom_keys())}
+    return subset(trajectory, [places[key] for key in keys])
+
+
+def _states_of_object(of: MoleculeStates, _self: Any) -> NDArray[np.float32]:
+    """Return these states and all others of their object that have the atoms, f4[S,A,3] in Å."""
+    session = read_object_session(of.object, _self)
+    others = [] if session.is_discrete else filled_states(of.object, _self)
+    read = [positions for state in others if (positions := session.positions(state, of.indices)) is not None]
+    return np.stack([*of.coordinates, *(xyz[places] for xyz, places in read if (places >= 0).all())])
+
+
+def _are_copies(coordinates: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return b[S], which states f4[S,A,3] (Å) are one of the known f4[T,A,3], also after a rigid motion."""
+    shapes, known_shapes = _shapes(coordinates), _shapes(known)
+    sizes = known_shapes.mean(1)
+    copies = np.zeros(len(shapes), bool)
+    for number, shape in enumerate(shapes):
+        alike = known_shapes[np.abs(sizes - shape.mean()) < SAME_STATE]
+        copies[number] = bool(len(alike)) and bool(np.abs(alike - shape).max(1).min() < SAME_STATE)
+    return copies
+
+
+def _shapes(coordinates: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the distance f8[S,A] of each atom of f4[S,A,3] (Å) from the centre of its state."""
+    centered = coordinates - coordinates.mean(1, keepdims=True, dtype=np.float64)
+    distances: NDArray[np.float64] = np.linalg.norm(centered, axis=2)
+    return distances
+
+
+def _longest_run(places: NDArray[np.int64], state_numbers: Sequence[int]) -> NDArray[np.int64]:
+    """Return the longest run of places whose states follow each other."""
+    numbers = np.array(state_numbers, np.int64)[places]
+    return max(np.split(places, np.flatnonzero(np.diff(numbers) != 1) + 1), key=len)
 
 
 def subset(atoms: MoleculeStates, places: Sequence[int]) -> MoleculeStates:
@@ -155,6 +213,17 @@ def _with_segments(rows: Sequence[_Row], segments: Sequence[str]) -> list[_Row]:
         (*row[:5], f"{row[5]}_{segment}", *row[6:]) if row[5] in ambiguous else row
         for row, segment in zip(rows, segments, strict=True)
     ]
+
+
+def _atom_rows(selection: str, _self: Any) -> list[_Row]:
+    rows: list[_Row] = []
+    segments: list[str] = []
+    _self.iterate(
+        f"({selection})",
+        "rows.append((index, ID, name, resn, resi, chain or segi, elem, alt, type == 'HETATM')), segments.append(segi)",
+        space={"rows": rows, "segments": segments},
+    )
+    return _with_segments(rows, segments)
 
 
 def _first_locations(rows: Sequence[_Row]) -> list[_Row]:

@@ -192,15 +192,21 @@ def find_break(molecules: Molecules, state: int, xyz: NDArray[np.floating[Any]],
     )
 
 
-def break_line(molecules: Molecules, breaks: Sequence[Break], *, remedy: str) -> str:
-    """One line for the user on states with bonds that are too long."""
+def break_line(molecules: Molecules, breaks: Sequence[Break], *, in_box: bool, remedy: str) -> str:
+    """One line for the user on states with bonds that are too long. in_box: whether their unit cell is known."""
     atoms, worst = molecules.atoms, breaks[0]
     further = f" and {counted(len(breaks) - 1, 'other state')}" if len(breaks) > 1 else ""
     bonds = "bond is" if worst.count == 1 else "bonds are"
+    place = f"({atoms.label(worst.first)} to {atoms.label(worst.second)})"
+    if not in_box:
+        up_to = "" if worst.count == 1 else "up to "
+        return (
+            f"state {worst.state}{further}: {worst.count} {bonds} {up_to}{worst.length:.1f} A long in {atoms.object} "
+            f"{place}: the molecule may be torn; if the periodic box of a simulation cuts it, {remedy}"
+        )
     return (
         f"state {worst.state}{further}: {worst.count} {bonds} cut in {atoms.object}, up to {worst.length:.1f} A long "
-        f"({atoms.label(worst.first)} to {atoms.label(worst.second)}): the molecule is broken by its periodic box; "
-        f"{remedy}"
+        f"{place}: the molecule is broken by its periodic box; {remedy}"
     )
 
 
@@ -328,7 +334,7 @@ def box_warnings(
     remedy = unwrap_remedy(name, cells[wanted[0]], first_is_whole=first_is_whole, remedies=remedies)
     broken = [state_break for state in wanted if (state_break := breaks[state]) is not None]
     if broken:
-        return [break_line(molecules, broken, remedy=remedy)]
+        return [break_line(molecules, broken, in_box=cells[wanted[0]] is not None, remedy=remedy)]
     chosen = {state: positions[state][molecules.chosen] for state in wanted}
     atoms = molecules.selected()
     return jump_warnings(

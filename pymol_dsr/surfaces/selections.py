@@ -13,6 +13,7 @@ from .source import ExtractError
 ATOMS_TITLE = "dsr atoms"
 # First words of the titles of states that a trajectory source has generated.
 GENERATED_TITLE = "dsr generated: "
+NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 # Names as in one+two+three.
 NAME_LIST = re.compile(r"[\w.^%-]+(?:\+[\w.^%-]+)+", re.ASCII)
 
@@ -26,7 +27,7 @@ def split_by_object(selection: str, _self: Any) -> list[str]:
     if len(objects) == 1:
         return [selection]
     # The atoms that dsr_movie has put beside its surfaces are no data; generated ones are where they are named.
-    data = [name for name in objects if _self.get_title(name, 1) != ATOMS_TITLE] or objects
+    data = [name for name in objects if not is_beside_movie(name, _self)] or objects
     data = [name for name in data if not generated_states(name, _self)] or data
     return [f"({selection}) and %{name}" for name in data]
 
@@ -47,6 +48,8 @@ def selected_objects(selection: str, _self: Any) -> list[str]:
         _self.count_atoms(f"({selection})")
         names = list(_self.get_object_list(f"({selection})") or [])
     except CmdException as error:
+        if fault := _word_fault(selection, _self):
+            raise ExtractError(fault) from error
         reason = str(error.args[0] if error.args else error).splitlines()[0].rstrip(".")
         hint = "; join objects with 'or' in a selection" if "+" in reason else ""
         raise ExtractError(f"selection {selection}: {reason}{hint}") from error
@@ -55,9 +58,33 @@ def selected_objects(selection: str, _self: Any) -> list[str]:
     return names
 
 
+def _word_fault(selection: str, _self: Any) -> str:
+    """Say that a selection that PyMOL refuses is one of its words and no name; empty where it is neither."""
+    legal = str(_self.get_legal_name(selection)) if NAME.fullmatch(selection) else selection
+    # PyMOL names no object like a word of its selections, and adds a _ to it.
+    if legal == selection:
+        return ""
+    names = _self.get_names("objects")
+    remedy = f"give {legal}" if legal in names else f"give a name that the scene has, as {names[0]}" if names else ""
+    return f"selection {selection}: no object is called {selection}, which is a word of PyMOL's selections; {remedy}"
+
+
+def filled_states(name: str, _self: Any) -> list[int]:
+    """Return the states of a molecule that have coordinates, from 1."""
+    return [state for state in range(1, _self.count_states(f"%{name}") + 1) if _is_filled(name, state, _self)]
+
+
+def is_beside_movie(name: str, _self: Any) -> bool:
+    """Return whether a molecule has the interpolated atoms that dsr_movie puts beside its surfaces."""
+    return _is_filled(name, 1, _self) and _self.get_title(name, 1) == ATOMS_TITLE
+
+
 def generated_states(name: str, _self: Any) -> list[int]:
     """Return the states of a molecule that a trajectory source has generated, from 1."""
-    count = _self.count_states(f"%{name}")
-    # An empty state has no title.
-    titles = {state: str(_self.get_title(name, state) or "") for state in range(1, count + 1)}
+    titles = {state: str(_self.get_title(name, state) or "") for state in filled_states(name, _self)}
     return [state for state, title in titles.items() if title.startswith(GENERATED_TITLE)]
+
+
+def _is_filled(name: str, state: int, _self: Any) -> bool:
+    # By the matrix, which an empty state does not have: PyMOL prints an error where it is asked for such a title.
+    return _self.get_object_matrix(name, state=state, incl_ttt=0) is not None

@@ -89,6 +89,10 @@ class Source:
     identity: messages.AtomIdentity | None = None
     warnings: list[str] = field(default_factory=list)
 
+    def mean_radius(self) -> float:
+        """Return the mean van der Waals radius of the atoms in Å."""
+        return round(float(self.radii.mean(dtype=np.float64)), 4)
+
     def molecule(self) -> messages.MoleculeSource:
         """Describe the origin of a fit for its file."""
         return messages.MoleculeSource(
@@ -98,5 +102,6 @@ class Source:
             settings=dict(self.settings),
             unwrap=self.unwrap or None,
             provenance=self.provenance,
+            radius=self.mean_radius(),
             identity=self.identity.short() if self.identity else None,
         )

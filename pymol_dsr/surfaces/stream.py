@@ -268,9 +268,8 @@ class StreamedCoordinates(Mapping[int, Coordinates]):
             positions = self._unwrapper(positions, self._cell)
         elif not self._box_named:
             broken = find_break(self._molecules, state, positions, self._cell)
-            self._warn(
-                [] if broken is None else [break_line(self._molecules, [broken], remedy=self._remedy(self._cell))]
-            )
+            in_box, remedy = self._cell is not None, self._remedy(self._cell)
+            self._warn([] if broken is None else [break_line(self._molecules, [broken], in_box=in_box, remedy=remedy)])
         chosen = positions[self._molecules.chosen]
         check_positions(chosen, state, self._atoms)
         return chosen

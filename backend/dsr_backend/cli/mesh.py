@@ -30,6 +30,9 @@ NODES = (32, 512)
 def run_mesh(options: argparse.Namespace) -> int:
     """Run `dsr-backend mesh` and return the exit code."""
     target, request = _target(options), _mesh_request(options)
+    if options.time < 1.0:
+        # As states texts do, so that mesh and export take the same times.
+        raise ValueError(f"--time {options.time:g}: states count from 1; give a time of 1 or more")
     with live_progress() as progress:
         fitted, provenance = load_field_and_provenance(options, progress)
         extracted = _write_mesh(fitted, options.time, request, target, provenance)

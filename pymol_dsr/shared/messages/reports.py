@@ -64,7 +64,10 @@ class MoleculeSource(Record):
     provenance: Annotated[
         JsonObject | None, Value("origin of the states, where some of them were generated", sparse=True)
     ] = None
-
+    radius: Annotated[
+        float | None,
+        Value("mean van der Waals radius of the atoms, absent in older files", unit="Å", sparse=True),
+    ] = None
     identity: Annotated[AtomIdentity | None, Value("identity of the atoms, absent in older files", sparse=True)] = None
 
     def atom_indices(self) -> NDArray[np.int32] | None:

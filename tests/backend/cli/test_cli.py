@@ -360,6 +360,13 @@ def test_a_ply_is_binary_unless_text_is_asked_for(fit_folder, run_here, tmp_path
     assert not out and len(lines) == 1 and "--text: only .ply comes in two kinds, .stl in one" in lines[0]
 
 
+@pytest.mark.parametrize("verb", [("mesh", "--time"), ("export", "--times")])
+def test_times_before_the_first_state_are_refused_alike(fit_folder, run_here, tmp_path, verb):
+    out, lines = run_here(verb[0], fit_folder / "pep.dsr", verb[1], "0", "-o", tmp_path / "pep.ply", code=2)
+    assert not out and len(lines) == 1 and "states count from 1" in lines[0]
+    assert not os.listdir(tmp_path)
+
+
 def test_several_times_as_glb_are_one_file(fit_folder, run_here, tmp_path):
     target = tmp_path / "pep.glb"
     out, _ = run_here(

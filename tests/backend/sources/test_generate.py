@@ -7,11 +7,11 @@ import pytest
 from dsr_backend.results import ensemble_metrics as metrics
 from dsr_backend.sources import net
 from dsr_backend.sources.contract import Trajectory
-from dsr_backend.sources.generate import generate
+from dsr_backend.sources.generate import TASKS, generate
 from dsr_backend.sources.generator import learn
 from dsr_backend.sources.topology import Topology
 
-from pymol_dsr.shared.source_options import GenerateOptions
+from pymol_dsr.shared.source_options import TASK_METHODS, GenerateOptions
 from pymol_dsr.shared.values import ValueFault
 from support.molecules import backbone_molecule, bent_helix, helix
 
@@ -227,3 +227,7 @@ def test_a_cancelled_source_stops():
     for task in ("continue", "fill", "sample"):
         with pytest.raises(Stopped):
             generate(MOLECULE, [trajectory(30)], GenerateOptions(task=task), Reports(), check)
+
+
+def test_the_plugin_knows_the_methods_of_each_task():
+    assert {task: methods for task, (_, methods) in TASKS.items()} == TASK_METHODS

@@ -14,6 +14,7 @@ from pymol_dsr.commands.files import dsr_export
 from pymol_dsr.commands.fit import dsr_fit, prepare_fit
 from pymol_dsr.commands.generate import dsr_continue, dsr_fill, dsr_sample
 from pymol_dsr.commands.manage import dsr_cancel, dsr_status
+from pymol_dsr.commands.morph import dsr_morph
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import JobError
 from pymol_dsr.session import session_of
@@ -87,6 +88,22 @@ def test_faults_are_refused_before_a_backend_is_started(plugin):
     assert "ordered maybe: it must be 0 or 1, or auto" in refused(cmd, dsr_continue, "pep", ordered="maybe", name="x")
     assert session_of(cmd).jobs.connection.running is None
     assert not session_of(cmd).sources.running
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "method", "line"),
+    [
+        (dsr_morph, ("pep",), "nosuch", "method nosuch: choose one of auto, hold, straight, elastic, analog, "),
+        (dsr_morph, ("no_object",), "ou", "method ou can't fill: choose one of auto, hold, straight, elastic, "),
+        (dsr_fill, ("pep",), "drift", "method drift can't fill: choose one of auto, "),
+        (dsr_continue, ("pep",), "elastic", "method elastic can't continue: choose one of auto, hold, "),
+        (dsr_sample, ("pep",), "dmd", "method dmd can't sample: choose one of auto, bootstrap, gaussian, ou, net"),
+    ],
+)
+def test_a_method_that_a_task_does_not_have_is_refused_first_with_those_that_it_has(
+    plugin, function, arguments, method, line
+):
+    assert refused(plugin, function, *arguments, method=method).startswith(line)
 
 
 def test_sources_are_listed_and_cancelled_by_name(plugin):

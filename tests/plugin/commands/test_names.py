@@ -113,3 +113,12 @@ def test_a_family_without_a_network_gives_its_preset_alone_and_says_so(plugin, c
     prepare_fit(session_of(plugin), "pep", "1-3", "", FitOptions(preset=preset), start, plugin)
     line = f" dsr_fit: preset {preset} has no network to start from: fam gives its preset alone\n"
     assert (line in capsys.readouterr().out) == is_noted
+
+
+def test_a_file_is_loaded_under_no_name_of_a_molecule(plugin, tmp_path):
+    """Its movie takes the name of the fit, and would take the molecule's place."""
+    path = tmp_path / "fit.dsr"
+    path.write_text("This is not read.")
+    line = "name pep: the scene has a molecule of that name; give another with name=, or delete it"
+    assert refused(plugin, dsr_load, str(path), "pep") == line
+    assert session_of(plugin).jobs.connection.running is None

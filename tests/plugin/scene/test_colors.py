@@ -18,7 +18,7 @@ from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
 from pymol_dsr.scene import color_bar, movie_objects, palettes, placement, timeline
-from pymol_dsr.scene.bar_title import bar_title, missing_bars, titled_bars
+from pymol_dsr.scene.bar_title import bar_title, enabled_bars, missing_bars, titled_bars
 from pymol_dsr.scene.kept_movies import KeptMovie
 from pymol_dsr.scene.objects import SceneError
 from pymol_dsr.scene.palettes import VIRIDIS, ColorScale
@@ -149,6 +149,22 @@ def test_numbers_of_atoms_and_their_bar(cmd, movie):
     assert bars(cmd) == ["out_bar_vdw_A"]
     color(cmd, "out")
     assert bars(cmd) == []
+
+
+def test_of_two_movies_the_bar_of_the_last_one_is_shown_and_a_line_says_how_to_see_the_other(cmd, movie, capsys):
+    """PyMOL draws all bars in one place."""
+    meshes = []
+    for mesh in movie.meshes:
+        name = mesh.state.object.replace("out", "second")
+        cmd.load_cgo(mesh.floats(None), name, mesh.state.state)
+        meshes.append(dataclasses.replace(mesh, state=dataclasses.replace(mesh.state, object=name)))
+    session_of(cmd).movies.keep(dataclasses.replace(movie, name="second", meshes=meshes), cmd)
+    color(cmd, "second", "b", quiet=0)
+    assert "switched off" not in capsys.readouterr().out
+    color(cmd, "out", "vdw", quiet=0)
+    assert enabled_bars(cmd) == ["out_bar_vdw_A"]
+    note = "; second_bar_b is switched off, as PyMOL draws all bars in one place: "
+    assert note + "'disable out_bar_vdw_A; enable second_bar_b' shows it again" in capsys.readouterr().out
 
 
 def test_extrapolated_values_are_paler_and_keep_their_hue(cmd, movie):

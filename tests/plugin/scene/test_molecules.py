@@ -194,6 +194,20 @@ def test_a_fit_of_a_named_selection_is_compared_when_the_selection_is_another_or
 
 
 @pytest.mark.system
+def test_a_comparison_leaves_out_states_without_coordinates_and_says_so(backend, capfd):
+    backend.feedback("enable", "all", "errors")
+    backend.create("hole", "pep", 1, 1)
+    backend.create("hole", "pep", 3, 4)
+    name = dsr_fit("hole", "1+4", preset="preview", _self=backend)
+    rows = dsr_eval(name, baselines="none", _self=backend)
+    assert [row.state for row in rows] == [1, 4]
+    output = "".join(capfd.readouterr())
+    assert f" {name}: states 2+3 of hole have no coordinates, and are left out\n" in output
+    assert "invalid state" not in output
+    assert "state 2: hole has no coordinates there" in refused(backend, dsr_eval, name, "1-4")
+
+
+@pytest.mark.system
 def test_a_comparison_says_which_surface_settings_are_others(backend, capsys):
     name = dsr_fit("pep and resi 2-6", "1-3", preset="preview", _self=backend)
     dsr_eval(name, "2", _self=backend)

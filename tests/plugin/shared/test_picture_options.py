@@ -29,6 +29,8 @@ def test_one_side_follows_the_view(words, pixels):
     [
         ({"size": "4K", "width": 100}, "size 4K: it is width and height already; leave one of them out"),
         ({"size": "8K"}, "size 8K: choose one of nothing, 720p, 1080p, 4K"),
+        ({"width": 40000}, "width 40000: it must lie between 16 and 10000 pixels"),
+        ({"height": 10001}, "height 10001: it must lie between 16 and 10000 pixels"),
         ({"fps": 10, "seconds": 2}, "seconds 2: it sets the frames per second; leave fps= out"),
         ({"supersampling": 5}, "supersampling 5: it must lie between 1 and 4"),
     ],

@@ -46,17 +46,56 @@ def test_of_alternate_locations_the_first_is_taken(cmd):
 
 def test_further_trajectories_have_the_same_atoms_in_any_order(peptide):
     peptide.create("turned", "pep")
-    peptide.create("single", "pep", 1, 1)
-    peptide.create("shorter", "pep and not resi 1")
+    for state in range(1, 7):
+        peptide.translate([0.3 * state, 0, 0], "turned and resi 5-9", state=state, camera=0)
+    peptide.create("single", "turned", 1, 1)
+    peptide.create("shorter", "turned and not resi 1")
     for name, title in (("movie", ATOMS_TITLE), ("made", GENERATED_TITLE)):
-        peptide.create(name, "pep")
+        peptide.create(name, "turned")
         peptide.set_title(name, 1, title)
     peptide.alter("turned and name CA", "ID = 10000 + ID")
     atoms = read_states("pep and name CA+N", "all", peptide)
     further = further_trajectories(atoms, peptide)
     assert [trajectory.object for trajectory in further] == ["turned"]
     assert further[0].atom_keys() == atoms.atom_keys()
-    assert (further[0].coordinates == atoms.coordinates).all()
+    for number, state in enumerate(further[0].states):
+        assert np.allclose(further[0].coordinates[number], coordinates(peptide, "turned and name CA+N", state))
+
+
+def bend_more(cmd, name, states):
+    for state in states:
+        cmd.translate([0.3 * state, 0, 0], f"{name} and resi 5-9", state=state, camera=0)
+
+
+def test_states_that_the_object_has_itself_are_no_further_trajectory(peptide):
+    """A test would follow them to the states that it holds out."""
+    peptide.create("copy", "pep")
+    peptide.create("moved", "pep")
+    peptide.rotate("y", 40, "moved", state=0, camera=0)
+    peptide.create("longer", "pep")
+    for state in (7, 8, 9):
+        peptide.create("longer", "pep", 6, state)
+    bend_more(peptide, "longer", (7, 8, 9))
+    peptide.create("run_macro1", "longer")
+    bend_more(peptide, "run_macro1", range(1, 10))
+    for chosen_states in ("all", "1-4"):
+        further = further_trajectories(read_states("pep", chosen_states, peptide), peptide)
+        assert [(trajectory.object, trajectory.states) for trajectory in further] == [("longer", (7, 8, 9))]
+        assert further[0].coordinates.shape == (3, peptide.count_atoms("pep"), 3)
+
+
+def test_a_gap_in_the_states_of_another_object_is_no_fault(peptide, capfd):
+    peptide.feedback("enable", "all", "errors")
+    peptide.create("hole", "pep", 1, 1)
+    peptide.create("hole", "pep", 2, 4)
+    peptide.fab("GGG", "other")
+    peptide.create("other", "other", 1, 3)
+    peptide.create("late", "pep", 3, 2)
+    peptide.create("late", "pep", 3, 3)
+    bend_more(peptide, "late", (2, 3))
+    further = further_trajectories(read_states("pep", "all", peptide), peptide)
+    assert [(trajectory.object, trajectory.states) for trajectory in further] == [("late", (2, 3))]
+    assert "invalid state" not in "".join(capfd.readouterr())
 
 
 def test_a_subset_keeps_the_bonds_among_its_atoms(peptide):

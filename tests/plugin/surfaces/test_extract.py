@@ -334,6 +334,19 @@ def families(cmd, selection, states="all"):
     return [(source.object, source.states[-1], len(source.atoms)) for source in sources]
 
 
+def test_a_word_of_pymols_selections_is_no_name_of_an_object(peptide):
+    line = "selection b: no object is called b, which is a word of PyMOL's selections; give "
+    for several in ("b", "pep+b"):
+        with pytest.raises(ExtractError) as error:
+            extract.read_sources(several, _self=peptide)
+        assert str(error.value) == line + "a name that the scene has, as pep"
+    # PyMOL gives an object another name than the one that was typed.
+    peptide.fab("GG", "b")
+    with pytest.raises(ExtractError) as error:
+        extract.read_sources("pep+b", _self=peptide)
+    assert str(error.value) == line + "b_"
+
+
 def test_several_objects_are_one_source_each_in_the_order_written(peptide):
     build_peptide(peptide, "two", 4)
     build_peptide(peptide, "c-3", 5)

@@ -91,6 +91,16 @@ def test_a_first_state_that_is_cut_is_mended_by_unwrap_alone(cmd):
     assert max(longest(cmd, xyz) for xyz in source.coordinates.values()) < 2.5
 
 
+def test_without_a_unit_cell_a_long_bond_is_not_put_down_to_a_periodic_box(peptide):
+    peptide.translate([0, 0, 30], "pep and resi 5-9", state=2, camera=0)
+    (line,) = extract.read_source("pep", "all", _self=peptide).warnings
+    assert re.match(
+        r"state 2: 1 bond is \d\d\.\d A long in pep \(atom id \d+ \(C\) to atom id \d+ \(N\)\): the molecule may be "
+        r"torn; if the periodic box of a simulation cuts it, type 'set_symmetry pep, ",
+        line,
+    )
+
+
 def test_without_a_unit_cell_the_order_sets_it(brk):
     # As of states from a .dcd without a cell.
     brk.set_symmetry("brk", 1, 1, 1, 90, 90, 90)

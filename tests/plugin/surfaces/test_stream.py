@@ -135,7 +135,7 @@ def test_a_jump_across_the_box_is_said_when_it_is_met(loaded, monkeypatch):
     )
     assert [len(source.coordinates[state]) for state in (1, 2, 3)] == [35] * 3
     (line,) = source.warnings
-    assert line.startswith("state 2: 2 bonds are cut in m, up to 52.6 A long") and "give unwrap=1" in line
+    assert line.startswith("state 2: 2 bonds are up to 52.6 A long in m") and "give unwrap=1" in line
 
 
 def test_a_large_trajectory_that_pymol_holds_is_said(tmp_path, monkeypatch, capfd):

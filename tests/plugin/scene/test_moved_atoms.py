@@ -1,0 +1,48 @@
+"""A molecule that was moved or changed after its fit, in a real PyMOL with a real backend."""
+
+from __future__ import annotations
+
+import pytest
+
+from pymol_dsr.commands.evaluate import dsr_eval
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.scene.moved_atoms import moved_line, spread_states
+
+
+def warnings(output):
+    return [line for line in output.splitlines() if "warning" in line]
+
+
+@pytest.mark.system
+def test_scores_and_movies_of_a_molecule_that_changed_since_its_fit_say_so(backend, capsys):
+    cmd = backend
+    name = dsr_fit("pep", "1-5:2", preset="preview", _self=cmd)
+    capsys.readouterr()
+    dsr_movie(name, "1-5", _self=cmd)
+    dsr_movie(name, "1-5:0.5", _self=cmd)
+    # A display matrix moves molecule and surface alike.
+    cmd.translate([0, 30, 0], object="pep", camera=0)
+    dsr_eval(name, "1+2", baselines="none", _self=cmd)
+    assert not warnings(capsys.readouterr().out), "nothing has changed"
+
+    cmd.translate([20, 0, 0], "pep", state=3, camera=0)
+    dsr_movie(name, "1-5", _self=cmd)
+    line = "state 3 of pep lies 20.0 A (RMSD) from where it was fitted; load the molecule as it was, or fit it anew"
+    assert warnings(capsys.readouterr().out) == [f" {name}: warning: {line} with dsr_fit"]
+    cmd.alter("all", "vdw = 3")
+    dsr_eval(name, "3", baselines="none", _self=cmd)
+    radii, places = warnings(capsys.readouterr().out)
+    assert "van der Waals radii of 3.000 A on average, and the fitted ones had 1.4" in radii
+    assert line in places
+
+
+def test_the_farthest_state_is_named_and_the_others_are_counted():
+    assert moved_line("pep", {1: 0.01, 3: 0.02}) == ""
+    line = moved_line("pep", {1: 0.5, 3: 2.25, 5: 1.0, 7: 0.0})
+    assert line.startswith("state 3 of pep lies 2.2 A (RMSD) from where it was fitted, and 2 other states moved, too;")
+
+
+def test_states_are_spread_from_the_first_to_the_last():
+    assert spread_states([1.0, 2.0, 2.5, 4.0, 6.0, 9.0], 3) == [1, 4, 9]
+    assert spread_states([5.0], 3) == [5] and spread_states([], 3) == []
