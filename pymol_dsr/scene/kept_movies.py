@@ -178,8 +178,10 @@ class KeptMovies:
         self.by_name: dict[str, KeptMovie] = {}
 
     def keep(self, movie: KeptMovie, _self: Any) -> None:
-        """Enter a movie that was loaded, in place of the one of its name."""
+        """Enter a movie that was loaded, in place of the one of its name; one without a mesh has replaced none."""
         self.prune(_self)
+        if not movie.meshes:
+            return
         self.by_name.pop(movie.name, None)
         names = {mesh.state.object for mesh in movie.meshes} & set(_self.get_names("objects"))
         for name in names:

@@ -6,11 +6,13 @@ stays alive.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..backend.process import BackendError
 from ..fits.fit import Cancelled, Say, Trajectory
 from ..shared import states
 from ..shared.messages import GridResult, MeshResult
@@ -99,9 +101,10 @@ def show_movie(
     """Load the replies to `mesh`, or to `grid` for maps, as the planned states.
 
     trajectory: its atoms give the colours. on_view: called in the window's thread when the mesh of the state in view is
-    loaded. floats_again: returns the numbers of the mesh of a state that was loaded. An error takes everything away
-    again; a cancelled movie keeps its finished states and says so, and with `floats_again` it ends with the last of
-    them. Raises SceneError, Cancelled, and the errors of the replies.
+    loaded. floats_again: returns the numbers of the mesh of a state that was loaded. An earlier movie of these names
+    stays until there is a state of this one. A movie that is cancelled, or whose backend is lost, keeps its finished
+    states and says so, and with `floats_again` it ends with the last of them; any other error takes it away again.
+    Raises SceneError, Cancelled, and the errors of the replies.
     """
     by_atom = not appearance.color and appearance.paint is None
     base = in_gui(_self, atom_colors, trajectory, _self) if by_atom else None
@@ -113,25 +116,28 @@ def show_movie(
     movie_atoms = None if are_integers else MovieAtoms(trajectory, f"{object}_atoms", _self)
     in_gui(_self, check_movie_names, movie_states, object, _self)
     names = movie_names(movie_states, object)
+    answers = iter(replies)
+    first = next(answers)
     groups = in_gui(_self, _groups_of_meshes, names, _self)
     in_gui(_self, _delete_earlier, names, f"{object}_atoms", trajectory.object, _self)
     last_states = {state.object: state.state for state in sorted(movie_states, key=lambda state: state.state)}
     loader = _Loader(base, appearance, ttt, movie_atoms, on_view, last_states, groups, _self)
-    cancelled: Cancelled | None = None
+    cut_short: Cancelled | BackendError | None = None
     try:
-        for state, reply in zip(movie_states, replies, strict=False):
+        for state, reply in zip(movie_states, itertools.chain([first], answers), strict=False):
             loader.add(state, reply)
-    except Cancelled as error:
-        cancelled = error
+    except (Cancelled, BackendError) as error:
+        cut_short = error
     except BaseException:
         in_gui(_self, delete_objects, names, _self)
         raise
-    if cancelled is not None and floats_again is not None:
+    if cut_short is not None and floats_again is not None:
         loader.drop_empty_ends(floats_again)
     in_gui(_self, loader.finish, object)
-    if cancelled is not None:
-        say(f"cancelled; the first {len(loader.movie.states)} of {len(movie_states)} states are in {object}")
-        raise cancelled
+    if cut_short is not None:
+        word = "cancelled" if isinstance(cut_short, Cancelled) else "cut short"
+        say(f"{word}; the first {len(loader.movie.states)} of {len(movie_states)} states are in {object}")
+        raise cut_short
     return loader.movie
 
 

@@ -11,6 +11,7 @@ import pymol2
 import pytest
 from scipy.spatial import cKDTree
 
+from pymol_dsr.backend.process import BackendError
 from pymol_dsr.fits.fit import Cancelled, Trajectory
 from pymol_dsr.scene import atoms, cgo, movie_objects, placement, timeline
 from pymol_dsr.scene.movie import set_movie
@@ -279,7 +280,7 @@ def test_names_of_others_are_kept(peptide, fitted):
 def test_a_fault_leaves_nothing_behind(peptide, fitted):
     def broken():
         yield from fitted.replies([1, 1.5])
-        raise RuntimeError("the backend is gone")
+        raise RuntimeError("a fault of ours")
 
     before = peptide.get_names("all")
     with pytest.raises(RuntimeError):
@@ -287,16 +288,32 @@ def test_a_fault_leaves_nothing_behind(peptide, fitted):
     assert peptide.get_names("all") == before
 
 
-def test_a_cancelled_movie_keeps_what_it_has_and_says_so(peptide, fitted):
+@pytest.mark.parametrize(
+    "error, word",
+    [(Cancelled("pep_dsr: cancelled"), "cancelled"), (BackendError("lost", "the backend was killed"), "cut short")],
+)
+def test_a_cancelled_movie_or_one_without_a_backend_keeps_what_it_has_and_says_so(peptide, fitted, error, word):
     def stopped():
         yield from fitted.replies([1, 2])
-        raise Cancelled("pep_dsr: cancelled")
+        raise error
 
     lines: list[str] = []
-    with pytest.raises(Cancelled):
+    with pytest.raises(type(error)):
         show(peptide, fitted, [1, 2, 3, 4], replies=stopped(), lines=lines)
-    assert lines == ["cancelled; the first 2 of 4 states are in out"]
+    assert lines == [f"{word}; the first 2 of 4 states are in out"]
     assert peptide.count_states("out") == 2
+
+
+@pytest.mark.parametrize("error", [Cancelled("cancelled"), BackendError("lost", "killed"), RuntimeError("a fault")])
+def test_the_movie_before_stays_where_the_next_has_no_state(peptide, fitted, error):
+    def none():
+        raise error
+        yield
+
+    show(peptide, fitted, [1, 2])
+    with pytest.raises(type(error)):
+        show(peptide, fitted, [1, 2, 3, 4], replies=none())
+    assert peptide.count_states("out") == 2 and len(shown_points(peptide, "out", 2)) > 0
 
 
 def test_a_long_movie_that_is_cancelled_ends_with_its_last_mesh(peptide, fitted, monkeypatch):
