@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import re
 from typing import Any
@@ -276,6 +278,33 @@ def test_a_calibration_goes_on_with_the_replicas_that_have_not_flown_apart(prior
     offsets, outcome = calibrate.calibrate(potential, frames, 0, 60.0, ignore, ignore)
     assert len(outcome.gaps) == 5 and outcome.flown_apart == 5
     assert np.isfinite(outcome.gaps).all() and np.isfinite(offsets).all()
+
+
+@pytest.mark.parametrize("seconds, updates", [(3.0, 4), (60.0, 5)])
+def test_a_calibration_that_loses_all_replicas_ends(priors, frames, monkeypatch, seconds, updates) -> None:
+    """By its time, or with an error where that is long."""
+    for name, value in {"REPLICAS": 4, "SETTLE": 10, "BLOCK": 10}.items():
+        monkeypatch.setattr(calibrate, name, value)
+    looks = 0
+
+    def all_are_lost(dynamics: Langevin, bonds: torch.Tensor) -> torch.Tensor:
+        nonlocal looks
+        looks += 1
+        assert looks < 10
+        return torch.ones(4, dtype=torch.bool)
+
+    monkeypatch.setattr(Langevin, "flown_apart", all_are_lost)
+    potential = Potential(priors, GraphNetwork(1, 8), TEMPERATURE)
+    ticks = itertools.count()
+    calibration = functools.partial(
+        calibrate.calibrate, potential, frames, 0, seconds, ignore, ignore, clock=lambda: float(next(ticks))
+    )
+    if updates == 5:
+        with pytest.raises(ValueFault, match=r"0 of 4 replicas held together in 5 updates .* calibrate=0"):
+            calibration()
+    else:
+        assert calibration()[1] == calibrate.Calibration((), 4 * updates)
+    assert looks == updates
 
 
 def test_a_calibration_halves_the_gap_of_the_features(priors, frames, monkeypatch) -> None:
