@@ -79,7 +79,9 @@ def prepare(molecule: Molecule, coordinates: Coordinates, forcefield: str, gaps:
     check_residues(molecule)
     _check_backbone(molecule)
     chains = chain_numbers(molecule, coordinates, gaps)
-    fixer = omm.pdbfixer.PDBFixer(pdbfile=io.StringIO(_pdb_text(molecule, coordinates, chains)))
+    # The columns of PDB hold -999.999 to 9999.999 Å. By whole Å, which leaves the rounding to their digits the same.
+    centre = np.round(coordinates.mean(0))
+    fixer = omm.pdbfixer.PDBFixer(pdbfile=io.StringIO(_pdb_text(molecule, coordinates - centre, chains)))
     force_field = omm.app.ForceField(*FORCE_FIELD_FILES[forcefield])
     if not force_field.getUnmatchedResidues(fixer.topology):
         return Prepared(molecule, coordinates, (), fixer.topology)
@@ -99,7 +101,7 @@ def prepare(molecule: Molecule, coordinates: Coordinates, forcefield: str, gaps:
             "it out, or mutate it to a standard one (Wizard > Mutagenesis)"
         )
     completed, positions = _molecule_of(modeller, molecule, omm)
-    return Prepared(completed, positions, _added(before, modeller.topology, molecule), modeller.topology)
+    return Prepared(completed, positions + centre, _added(before, modeller.topology, molecule), modeller.topology)
 
 
 def check_residues(molecule: Molecule) -> None:

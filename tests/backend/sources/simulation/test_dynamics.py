@@ -102,6 +102,18 @@ def test_missing_atoms_terminal_oxygens_and_hydrogens_are_added_and_listed(scene
     assert prepare(prepared.molecule, prepared.coordinates, FORCE_FIELD, False).added == ()
 
 
+@pytest.mark.parametrize("shift", [-2000.0, 20000.0])
+def test_a_molecule_far_from_the_origin_is_prepared_where_it_is(scene, shift) -> None:
+    built(scene, "AKA")
+    scene.remove("pep and resi 2 and name CE+NZ")
+    molecule, coordinates = alanines_in_scene(scene)
+    near, far = (prepare(molecule, coordinates + np.float32(by), FORCE_FIELD, False) for by in (0.0, shift))
+    assert far.added == near.added and far.molecule.names == near.molecule.names
+    # Those that are added lie a little differently each time.
+    backbone = np.isin(near.molecule.names, ("N", "CA", "C"))
+    assert np.abs(far.coordinates - shift - near.coordinates)[backbone].max() < 0.02
+
+
 def test_a_gap_is_refused_or_makes_two_chains(scene) -> None:
     built(scene, "AAAAAA")
     scene.remove("pep and resi 3")
