@@ -308,8 +308,9 @@ def _lines(
     lines.append(_error_text(training))
     for name, values in gaps.items():
         if values:
-            ends = f"from {values[0]:.2f} to {float(np.mean(values[-5:])):.2f} deviations"
-            lines.append(f"{name}: calibrated with the averages of its frames; their gap fell {ends}")
+            first, last = values[0], float(np.mean(values[-5:]))
+            change = f"{'fell' if last < first else 'rose'} from {first:.2f} to {last:.2f} deviations"
+            lines.append(f"{name}: calibrated with the averages of its frames; their gap {change}")
     if not gaps:
         lines.append("not calibrated: the populations of its states are those of force matching, which may be far off")
     if flown_apart:

@@ -387,6 +387,20 @@ def test_learning_goes_on_with_a_potential_of_the_same_proteins_alone(frames, mo
         learn([LearningData("ala", frames, 300.0)], options, Silent(), ignore, (longer, whole_report))
 
 
+@pytest.mark.parametrize(
+    "gaps, change", [((0.5, 0.25), "fell from 0.50 to 0.38"), ((0.5, 0.7), "rose from 0.50 to 0.60")]
+)
+def test_learning_says_whether_the_gap_fell(frames, monkeypatch, gaps, change) -> None:
+    def calibrated(potential: Potential, *_: Any) -> tuple[Any, calibrate.Calibration]:
+        return potential.proteins[0].offsets, calibrate.Calibration(gaps, 0)
+
+    monkeypatch.setattr(train, "MOST_EPOCHS", 1)
+    monkeypatch.setattr("dsr_backend.sources.potential.learn.calibrate", calibrated)
+    few = Frames(ALANINES, frames.beads[::8], frames.forces[::8], frames.runs[::8])
+    lines = learn([LearningData("ala", few, TEMPERATURE)], LearnOptions(), Silent(), ignore)[2]
+    assert any(f"their gap {change} deviations" in line for line in lines)
+
+
 def test_a_cancelled_training_keeps_what_it_learned_and_goes_on_with_its_optimizer(frames, monkeypatch) -> None:
     monkeypatch.setattr(calibrate, "SETTLE", 10)
     monkeypatch.setattr(train, "LEAST_BATCHES", 1)
