@@ -106,16 +106,15 @@ def _keys(molecule: Molecule) -> list[Key]:
 
 def _moved_along(molecule: Molecule, prepared: Prepared, state: States, minimum: States) -> States:
     """Return the molecule's own atoms f8[A,3] (Å) where the minimisation moved them."""
-    original = molecule
     places = {key: atom for atom, key in enumerate(_keys(prepared.molecule))}
-    keys = _keys(original)
+    keys = _keys(molecule)
     result = np.array(state, np.float64)
     shifts = np.zeros_like(result)
     for atom, key in enumerate(keys):
         if key in places:
             shifts[atom] = minimum[places[key]] - result[atom]
-    for i, j in original.bonds.tolist():
+    for i, j in molecule.bonds.tolist():
         for atom, heavy in ((i, j), (j, i)):
-            if original.elements[atom].upper() == "H" and keys[atom] not in places:
+            if molecule.elements[atom].upper() == "H" and keys[atom] not in places:
                 shifts[atom] = shifts[heavy]
     return result + shifts

@@ -39,7 +39,7 @@ def sample(method: str, states: States, frames: int, rng: np.random.Generator) -
     fluctuate with the memory that they have in the given order. The last two get the known mean and spread of each
     motion exactly: by chance alone a slow motion would cover less in a short series.
     """
-    if method == "bootstrap" or len(states) < 3:
+    if method == "bootstrap":
         return np.asarray(states[rng.integers(len(states), size=frames)])
     modes = Modes.of(states)
     sizes = np.sqrt((modes.coefficients**2).mean(0))

@@ -31,7 +31,6 @@ from .model_file import (
     SavedGenerator,
     from_bytes,
     residues_of,
-    resumed,
     save,
 )
 from .residues import Residues
@@ -122,7 +121,7 @@ def learn(
     priors = earlier.priors if earlier else None
     training = Training(runs, len(vocabulary), preset, options.seed, choose_device(device), priors)
     if earlier:
-        resumed(earlier, training)
+        training.go_on(earlier.tensors, earlier.curve, earlier.step_ratios)
     known = tuple(
         KnownProtein(protein.name, protein.residues, protein.chains, protein.steps, step_length(protein))
         for protein in proteins

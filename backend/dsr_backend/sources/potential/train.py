@@ -186,8 +186,10 @@ class _Run:
     def _step(self, dataset: _Part, batch: torch.Tensor) -> torch.Tensor:
         """Train on a batch; its loss."""
         x = dataset.x[batch].requires_grad_(True)
-        predicted = -torch.autograd.grad(_energy(self._potential, dataset, x).sum(), x, create_graph=True)[0]
-        loss = (predicted - dataset.target(batch)).square().mean()
+        predicted = -torch.autograd.grad(
+            self._potential.network_energy(x, dataset.protein).sum(), x, create_graph=True
+        )[0]
+        loss = (predicted - dataset.targets[batch]).square().mean()
         self._optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self._network.parameters(), 100.0)
@@ -207,9 +209,6 @@ class _Part:
     protein: Protein
     x: torch.Tensor
     targets: torch.Tensor
-
-    def target(self, batch: torch.Tensor) -> torch.Tensor:
-        return self.targets[batch]
 
     @property
     def frames_at_once(self) -> int:
@@ -266,10 +265,6 @@ def _prior_forces(priors: Priors, x: torch.Tensor, protein: Protein) -> torch.Te
     return -torch.autograd.grad(priors.energy(x, protein).sum(), x)[0]
 
 
-def _energy(potential: Potential, dataset: _Part, x: torch.Tensor) -> torch.Tensor:
-    return potential.network_energy(x, dataset.protein)
-
-
 def _batches(datasets: Sequence[_Part], generator: torch.Generator) -> list[tuple[_Part, torch.Tensor]]:
     """Return batches of all parts in random order."""
     batches = [
@@ -292,7 +287,7 @@ def _error(potential: Potential, datasets: Sequence[_Part]) -> float:
     for dataset in datasets:
         for batch in torch.split(torch.arange(len(dataset.x)), dataset.frames_at_once):
             x = dataset.x[batch].requires_grad_(True)
-            predicted = -torch.autograd.grad(_energy(potential, dataset, x).sum(), x)[0]
-            total += float((predicted.detach() - dataset.target(batch)).square().sum())
+            predicted = -torch.autograd.grad(potential.network_energy(x, dataset.protein).sum(), x)[0]
+            total += float((predicted.detach() - dataset.targets[batch]).square().sum())
             count += predicted.numel()
     return float((total / max(count, 1)) ** 0.5)
