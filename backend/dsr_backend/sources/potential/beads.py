@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.amino_acids import LETTERS, PROTONATION_STATES
 from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.values import ValueFault
 
@@ -18,13 +19,8 @@ from ..backmap import residue_indices
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-TYPES = (
-    *("ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE"),
-    *("LEU", "LYS", "MET", "PHE", "PRO", "SER", "THR", "TRP", "TYR", "VAL"),
-    "X",
-)
+TYPES = (*LETTERS, "X")
 """Types of beads: the amino acids, and X for any other residue with a Cα."""
-_SYNONYMS = {"HID": "HIS", "HIE": "HIS", "HIP": "HIS", "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "CYX": "CYS"}
 GAP = 5.5
 """Å. Two consecutive Cα farther apart are no neighbours of a chain."""
 MOST_BEADS = 150
@@ -51,7 +47,7 @@ class Protein:
     @cached_property
     def types(self) -> Indices:
         """Types of the beads, i8[N], as indices of TYPES."""
-        names = [_SYNONYMS.get(name, name) for name in self.residues]
+        names = [PROTONATION_STATES.get(name, name) for name in self.residues]
         return np.array([TYPES.index(name) if name in TYPES else len(TYPES) - 1 for name in names])
 
     def runs(self, length: int) -> Indices:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.amino_acids import LETTERS, PROTONATION_STATES
 from pymol_dsr.shared.molecule import COLUMNS, Molecule
 from pymol_dsr.shared.values import ValueFault
 
@@ -25,16 +26,10 @@ FORCE_FIELD_FILES = {"amber99sbildn+obc": ("amber99sbildn.xml", "amber99_obc.xml
 PEPTIDE_BOND = 2.0
 """Å. A longer distance of C and the next N is a gap."""
 PH = 7.0
-AMINO_ACIDS = frozenset(
-    (
-        *("ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE"),
-        *("LEU", "LYS", "MET", "PHE", "PRO", "SER", "THR", "TRP", "TYR", "VAL"),
-        *("ACE", "NME", "NMA", "NH2"),
-        *("HID", "HIE", "HIP", "HSD", "HSE", "HSP", "CYX", "CYM", "ASH", "GLH", "LYN"),
-    )
-)
-"""Residue names that the force field has, with caps and the names of protonation states."""
 CAPS = frozenset(("NME", "NMA", "NH2"))
+"""Residues at the end of a chain that have no terminal oxygen."""
+FORCE_FIELD_RESIDUES = frozenset((*LETTERS, *PROTONATION_STATES, "ACE", *CAPS))
+"""Residue names that the force field has."""
 _WATER = frozenset(["HOH", "WAT", "DOD", "TIP", "TIP3", "TIP4", "SPC", "SOL"])
 _NUCLEIC = frozenset(["A", "C", "G", "U", "I", "DA", "DC", "DG", "DT", "DU", "DI"])
 MOST_NAMED = 6
@@ -109,7 +104,7 @@ def check_residues(molecule: Molecule) -> None:
     residues_by_kind: dict[str, list[str]] = {}
     labels = dict.fromkeys(zip(molecule.residue_names, molecule.residue_numbers, molecule.chains, strict=True))
     for name, number, chain in labels:
-        if name not in AMINO_ACIDS:
+        if name not in FORCE_FIELD_RESIDUES:
             residues_by_kind.setdefault(_kind(name), []).append(f"{name} {chain}/{number}".replace(" /", " "))
     if not residues_by_kind:
         return

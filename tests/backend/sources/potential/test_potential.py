@@ -489,6 +489,9 @@ def test_chains_end_at_gaps_and_small_molecules_are_refused() -> None:
     protein = Protein(("ALA", "GLY", "HIE", "MSE", "ALA"), (0, 0, 0, 1, 1))
     assert protein.runs(2).tolist() == [[0, 1], [1, 2], [3, 4]] and protein.runs(3).tolist() == [[0, 1, 2]]
     assert protein.types.tolist() == [0, 7, 8, 20, 0]
+    assert Protein(("ASH", "GLH", "LYN", "CYM"), (0,) * 4).types.tolist() == [
+        TYPES.index(n) for n in ("ASP", "GLU", "LYS", "CYS")
+    ]
     with pytest.raises(ValueFault, match="3 residues: a potential can be of 4 to 150"):
         Protein(("ALA",) * 3, (0,) * 3)
 
