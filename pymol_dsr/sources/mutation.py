@@ -114,11 +114,11 @@ def _with_side_chain(atoms: MoleculeStates, chain: str, mutation: Mutation, frag
         raise ExtractError(f"mutate: {mutation.wild} {chain}/{mutation.number} has no atom {', '.join(missing)}")
     lost = _AMIDE if mutation.new == "PRO" else frozenset[str]()
     stays = [index for index in residue if original.names[index] in _BACKBONE - lost]
-    hydrogens = any(original.elements[index].upper() == "H" for index in residue)
+    hydrogens = not original.heavy[residue].all()
     added = [
         index
-        for index, (name, element) in enumerate(zip(fragment_molecule.names, fragment_molecule.elements, strict=True))
-        if name not in _BACKBONE and (hydrogens or element.upper() != "H")
+        for index, (name, heavy) in enumerate(zip(fragment_molecule.names, fragment_molecule.heavy, strict=True))
+        if name not in _BACKBONE and (hydrogens or heavy)
     ]
     frame = fragment.coordinates[0][[fragment_molecule.names.index(name) for name in FRAME]]
     side_chains = []

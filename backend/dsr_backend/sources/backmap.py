@@ -66,7 +66,7 @@ class BackMap:
             raise ValueError(f"anchors are {anchors}; choose {ALPHAS}, {BACKBONE} or {BACKBONE_WITH_OXYGEN}")
         self._donors = np.asarray(donors, np.float64)
         self._residues = residue_indices(molecule)
-        heavy = _heavy(molecule)
+        heavy = molecule.heavy
         bonds = np.asarray(molecule.bonds, np.int64)
         self._chain = _Chain(molecule.names, self._residues, bonds, anchors)
         self.atoms = self._chain.anchors
@@ -115,11 +115,7 @@ def residue_indices(molecule: Molecule) -> Indices:
 def clashes(coordinates: NDArray[np.floating[Any]], molecule: Molecule) -> int:
     """Count pairs of heavy atoms of [A,3] in Å that are more than three bonds apart and nearer than CLASH Å."""
     bonds = BondGraph(len(molecule), molecule.bonds)
-    return len(bonds.near_pairs(coordinates, CLASH, np.flatnonzero(_heavy(molecule))))
-
-
-def _heavy(molecule: Molecule) -> NDArray[np.bool_]:
-    return np.array([element.upper() not in ("H", "D") for element in molecule.elements])
+    return len(bonds.near_pairs(coordinates, CLASH, np.flatnonzero(molecule.heavy)))
 
 
 def _mean_conformers(local: Floats, residues: Indices, heavy: NDArray[np.bool_]) -> Floats:

@@ -39,7 +39,7 @@ class Topology:
     def of(cls, molecule: Molecule) -> Topology:
         """Return the arrays of a molecule."""
         names = np.array(molecule.names)
-        heavy = np.array([element.upper() not in ("H", "D") for element in molecule.elements])
+        heavy = molecule.heavy
         labels = list(zip(molecule.chains, molecule.residue_numbers, molecule.residue_names, strict=True))
         begins = np.array([k > 0 and labels[k] != labels[k - 1] for k in range(len(labels))])
         residue = np.cumsum(begins).astype(np.int64)

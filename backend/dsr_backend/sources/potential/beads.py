@@ -95,7 +95,7 @@ def beads_of(molecule: Molecule, coordinates: NDArray[np.floating[Any]]) -> tupl
 
 def constraint_groups(molecule: Molecule) -> Indices:
     """Return the number from 0 of each atom's group, i8[A]: a heavy atom with its hydrogens, whose bonds are fixed."""
-    heavy = np.array([element.upper() != "H" for element in molecule.elements])
+    heavy = molecule.heavy
     group = np.full(len(molecule), -1, np.int64)
     group[heavy] = np.arange(np.count_nonzero(heavy))
     for first, second in molecule.bonds.tolist():

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymol_dsr.shared.amino_acids import LETTERS, PROTONATION_STATES
-from pymol_dsr.shared.molecule import COLUMNS, Molecule
+from pymol_dsr.shared.molecule import COLUMNS, HYDROGENS, Molecule
 from pymol_dsr.shared.values import ValueFault
 
 from ..backmap import residue_indices
@@ -86,7 +86,7 @@ def prepare(molecule: Molecule, coordinates: Coordinates, forcefield: str, gaps:
     _leave_caps_alone(fixer)
     fixer.addMissingAtoms(seed=0)
     modeller = omm.app.Modeller(fixer.topology, fixer.positions)
-    modeller.delete([atom for atom in modeller.topology.atoms() if atom.element is omm.app.element.hydrogen])
+    modeller.delete([atom for atom in modeller.topology.atoms() if atom.element.symbol in HYDROGENS])
     modeller.addHydrogens(force_field, pH=PH)
     unmatched = force_field.getUnmatchedResidues(modeller.topology)
     if unmatched:

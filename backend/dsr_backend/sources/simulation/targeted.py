@@ -73,7 +73,7 @@ def pulled(
     start, goal = np.asarray(first, np.float64), np.asarray(last, np.float64)
     prepared = prepare(molecule, start.astype(np.float32), FORCE_FIELD, True)
     common, places = common_atoms(molecule, prepared)
-    heavy = np.array([molecule.elements[atom].upper() not in ("H", "D") for atom in common])
+    heavy = molecule.heavy[common]
     distance = float(rmsd_to(goal[common[heavy]][None], start[common[heavy]])[0])
     run = _Run(prepared, places[heavy], goal[common[heavy]], distance, seed, check)
     picoseconds = max(LEAST_PICOSECONDS, PICOSECONDS_AN_ANGSTROM * distance)

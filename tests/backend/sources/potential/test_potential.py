@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -352,7 +353,9 @@ def test_the_force_map_takes_off_noise_and_keeps_whole_forces() -> None:
     # The force on a hydrogen is its heavy atom's.
     forces = np.zeros((1, 16, 3))
     forces[0, 2] = 1.0
-    np.testing.assert_allclose(ForceMap(molecule, atoms, iter([forces]))(forces)[0, 0], 1.0)
+    deuterated = dataclasses.replace(molecule, elements=("N", "C", "D", "C") * 4)
+    for one in (molecule, deuterated):
+        np.testing.assert_allclose(ForceMap(one, atoms, iter([forces]))(forces)[0, 0], 1.0)
 
 
 def test_a_potential_is_not_learned_from_too_few_frames_or_two_temperatures(frames) -> None:

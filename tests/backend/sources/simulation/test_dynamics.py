@@ -102,6 +102,15 @@ def test_missing_atoms_terminal_oxygens_and_hydrogens_are_added_and_listed(scene
     assert prepare(prepared.molecule, prepared.coordinates, FORCE_FIELD, False).added == ()
 
 
+def test_deuterium_of_a_structure_by_neutrons_becomes_hydrogen(scene) -> None:
+    built(scene, "AKA")
+    scene.alter("elem H", "elem, name = 'D', name.replace('H', 'D')")
+    molecule, coordinates = alanines_in_scene(scene)
+    assert "D" in molecule.elements
+    prepared = prepare(molecule, coordinates, FORCE_FIELD, False)
+    assert "D" not in prepared.molecule.elements and len(prepared.molecule) == 12 + 22 + 11
+
+
 @pytest.mark.parametrize("shift", [-2000.0, 20000.0])
 def test_a_molecule_far_from_the_origin_is_prepared_where_it_is(scene, shift) -> None:
     built(scene, "AKA")
