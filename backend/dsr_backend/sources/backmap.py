@@ -21,6 +21,7 @@ from scipy.sparse import csr_matrix
 from pymol_dsr.shared.molecule import Molecule
 
 from ..geometry.bond_graph import BondGraph
+from .topology import residue_indices
 
 Coordinates = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -103,13 +104,6 @@ class BackMap:
         if relax:
             built = self._terms.relaxed(built, donor_of_atom)
         return self._hydrogens.placed(built, self._donors, donor_of_atom).astype(np.float32)
-
-
-def residue_indices(molecule: Molecule) -> Indices:
-    """Return the number from 0 of each atom's residue, i8[A]."""
-    labels = list(zip(molecule.chains, molecule.residue_numbers, molecule.residue_names, strict=True))
-    begins = [n > 0 and labels[n] != labels[n - 1] for n in range(len(labels))]
-    return np.cumsum(begins).astype(np.int64)
 
 
 def clashes(coordinates: NDArray[np.floating[Any]], molecule: Molecule) -> int:

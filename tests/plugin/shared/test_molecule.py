@@ -7,5 +7,6 @@ from pymol_dsr.shared.molecule import Molecule
 
 def test_hydrogen_and_deuterium_are_no_heavy_atoms():
     elements = ("C", "H", "D", "h", "Zn")
-    molecule = Molecule(*[("X",) * 5] * 4, elements, np.zeros((0, 2), np.int32), np.zeros(5, bool))
+    words = ("X",) * 5
+    molecule = Molecule(words, words, words, words, elements, np.zeros((0, 2), np.int32), np.zeros(5, bool))
     assert molecule.heavy.tolist() == [True, False, False, False, True]

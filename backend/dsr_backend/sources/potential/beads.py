@@ -11,18 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymol_dsr.shared.amino_acids import LETTERS, PROTONATION_STATES
+from pymol_dsr.shared.chains import LONGEST_CALPHA_STEP, chain_numbers
 from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.values import ValueFault
 
-from ..backmap import residue_indices
+from ..topology import residue_indices
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 TYPES = (*LETTERS, "X")
 """Types of beads: the amino acids, and X for any other residue with a Cα."""
-GAP = 5.5
-"""Å. Two consecutive Cα farther apart are no neighbours of a chain."""
 MOST_BEADS = 150
 RIDGE = 1e-6
 MOST_DISTANCES = 300
@@ -85,11 +84,7 @@ def beads_of(molecule: Molecule, coordinates: NDArray[np.floating[Any]]) -> tupl
     if len(atoms) < 4:
         raise ValueFault(f"a potential needs at least four residues with Cα, and there are {len(atoms)}")
     steps = np.linalg.norm(np.diff(coordinates[atoms], axis=0), axis=1)
-    labels = [molecule.chains[atom] for atom in atoms]
-    broken = [
-        step > GAP or label != next_label for step, label, next_label in zip(steps, labels, labels[1:], strict=False)
-    ]
-    chains = tuple(np.concatenate([[0], np.cumsum(broken)]).astype(int).tolist())
+    chains = chain_numbers([molecule.chains[atom] for atom in atoms], steps, LONGEST_CALPHA_STEP)
     return Protein(tuple(molecule.residue_names[atom] for atom in atoms), chains), atoms
 
 

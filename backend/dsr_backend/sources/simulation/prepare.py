@@ -14,17 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymol_dsr.shared.amino_acids import LETTERS, PROTONATION_STATES
+from pymol_dsr.shared.chains import LONGEST_PEPTIDE_BOND
 from pymol_dsr.shared.molecule import COLUMNS, HYDROGENS, Molecule
 from pymol_dsr.shared.values import ValueFault
 
-from ..backmap import residue_indices
+from ..topology import residue_indices
 
 Coordinates = NDArray[np.float32]
 
 INSTALL = 'pip install "pymol-dsr[simulate]"'
 FORCE_FIELD_FILES = {"amber99sbildn+obc": ("amber99sbildn.xml", "amber99_obc.xml")}
-PEPTIDE_BOND = 2.0
-"""Å. A longer distance of C and the next N is a gap."""
 PH = 7.0
 CAPS = frozenset(("NME", "NMA", "NH2"))
 """Residues at the end of a chain that have no terminal oxygen."""
@@ -155,7 +154,7 @@ def chain_numbers(molecule: Molecule, coordinates: Coordinates, gaps: bool) -> N
             # Caps have other names there; a residue without its backbone is no link of a chain.
             joined = same_chain and _any_bond(molecule, residues, r)
         else:
-            joined = bool(same_chain and np.linalg.norm(coordinates[end] - coordinates[start]) < PEPTIDE_BOND)
+            joined = bool(same_chain and np.linalg.norm(coordinates[end] - coordinates[start]) <= LONGEST_PEPTIDE_BOND)
         breaks[r] = not joined
         if same_chain and not joined:
             numbers = molecule.residue_numbers
