@@ -395,7 +395,7 @@ def stability(folder: Path, seed: int, steps: int, seconds: float) -> None:
         saved = torch.load(state, weights_only=True)
         starts, velocities, record = saved["x"], saved["v"], saved["done"]
         generator.set_state(saved["generator"])
-    dynamics = Langevin(ClosedForces(potential, ALANINES, offsets), starts, KELVIN, generator, v=velocities)
+    dynamics = Langevin(ClosedForces(potential, ALANINES, offsets), starts, KELVIN, generator, velocities)
     bonds, angles = torch.as_tensor(ALANINES.runs(2)), torch.as_tensor(ALANINES.runs(3))
     started = time.process_time()
     while record["steps"] < steps and time.process_time() - started < seconds:

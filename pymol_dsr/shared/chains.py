@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 LONGEST_PEPTIDE_BOND = 2.0
 """Å from C to the next N. The bond has 1.33 Å, and atoms that are not bonded keep 2.7 Å or more."""
 LONGEST_CALPHA_STEP = 5.5
-"""Å from one Cα to the next. Bonded residues have 2.9 (cis) or 3.8 Å; where one between them is missing, 5.4 Å (helix) to
+"""Å from one Cα to the next. Bonded residues have 2.9 (cis) or 3.8 Å; where one between them is missing, 5.4 (helix) to
 7.3 Å (strand)."""
 
 

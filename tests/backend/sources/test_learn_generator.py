@@ -104,7 +104,7 @@ def test_a_generator_comes_back_as_it_was(saved, tmp_path):
     for number in range(2):
         generators = [saved.generator(number), restored.generator(number)]
         context = generators[0].alone(3)
-        drawn = [net.draw(context, torch.Generator().manual_seed(1), 2).origins for net in generators]
+        drawn = [net.draw(context, torch.Generator().manual_seed(1)).origins for net in generators]
         assert drawn[0].numpy() == pytest.approx(drawn[1].numpy(), abs=1e-4)
     assert restored.generator(1).residues.linked.tolist() == [True, True, True, False, True, True]
 

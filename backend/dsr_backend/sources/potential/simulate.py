@@ -180,13 +180,7 @@ class _Run:
         offsets = None if self._trained is None else torch.as_tensor(self._trained.offsets, device=self._device)
         self._forces = ClosedForces(potential, protein, offsets)
         self._generator = torch.Generator(self._device).manual_seed(self._options.seed)
-        return Langevin(
-            self._forces,
-            x,
-            potential.temperature,
-            self._generator,
-            v=v,
-        )
+        return Langevin(self._forces, x, potential.temperature, self._generator, v)
 
     def _say_how_long(self, dynamics: Langevin) -> None:
         """Time a few steps and the way back to all atoms, and say how long the whole takes."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from dsr_backend.runtime.errors import Cancelled
-from dsr_backend.sources.potential import calibrate, train
+from dsr_backend.sources.potential import calibrate, langevin, train
 from dsr_backend.sources.potential.beads import TYPES, ForceMap, Protein, beads_of, k_centres
 from dsr_backend.sources.potential.forces import ClosedForces
 from dsr_backend.sources.potential.langevin import Langevin
@@ -29,6 +29,7 @@ from scipy.spatial.transform import Rotation
 from pymol_dsr.shared.learn_options import LearnOptions
 from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.values import ValueFault
+from support.energies import energies, forces
 from support.paths import ROOT
 from support.pretend_gpu import DEVICE, pretend_gpu
 from support.silent_report import Silent
@@ -72,12 +73,12 @@ def double(potential: Potential, frames: Frames, count: int = 2) -> torch.Tensor
 def test_forces_are_the_slope_of_the_energy(potential, frames) -> None:
     x = double(potential, frames)
     offsets = torch.linspace(-1, 1, features(x, ALANINES).shape[1], dtype=torch.float64)
-    forces = potential.forces(x, ALANINES, offsets)
+    slope = forces(potential, x, ALANINES, offsets)
     for bead, axis in ((0, 0), (4, 1), (9, 2)):
         shift = torch.zeros_like(x)
         shift[:, bead, axis] = 1e-4
-        ends = [potential.energy(x + sign * shift, ALANINES, offsets).detach() for sign in (1, -1)]
-        torch.testing.assert_close(forces[:, bead, axis], (ends[1] - ends[0]) / 2e-4, rtol=1e-4, atol=1e-4)
+        ends = [energies(potential, x + sign * shift, ALANINES, offsets).detach() for sign in (1, -1)]
+        torch.testing.assert_close(slope[:, bead, axis], (ends[1] - ends[0]) / 2e-4, rtol=1e-4, atol=1e-4)
 
 
 def test_fold_is_told_by_beads_far_apart_in_a_chain_and_in_different_ones(frames) -> None:
@@ -94,8 +95,8 @@ def test_forces_in_closed_form_are_the_same_with_a_fold(potential, frames) -> No
     x = double(potential, frames, 8)
     x = torch.cat([x, x[:, :3] + torch.tensor([6.0, 7.0, 8.0])], 1)
     offsets = torch.linspace(-1, 1, features(x, protein).shape[1], dtype=torch.float64)
-    forces = ClosedForces(potential, protein, offsets)
-    torch.testing.assert_close(forces(x), potential.forces(x, protein, offsets), rtol=1e-5, atol=1e-4)
+    closed = ClosedForces(potential, protein, offsets)
+    torch.testing.assert_close(closed(x), forces(potential, x, protein, offsets), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("chains", [(0,) * 10, (0,) * 6 + (1,) * 4])
@@ -108,25 +109,25 @@ def test_forces_in_closed_form_are_the_same(potential, frames, chains) -> None:
     x[:, 9] += 12.0
     x[0, :3] += 9.0
     offsets = torch.linspace(-1, 1, features(x, protein).shape[1], dtype=torch.float64)
-    forces = ClosedForces(potential, protein)
+    closed = ClosedForces(potential, protein)
     for weights in (None, offsets, 2.0 * offsets):
-        forces.set_offsets(weights)
-        torch.testing.assert_close(forces(x), potential.forces(x, protein, weights), rtol=1e-5, atol=1e-4)
+        closed.set_offsets(weights)
+        torch.testing.assert_close(closed(x), forces(potential, x, protein, weights), rtol=1e-5, atol=1e-4)
     # A replica that has flown apart does not disturb the others.
     lost = x.clone()
     lost[1, 4] = math.nan
-    torch.testing.assert_close(forces(lost)[2:], forces(x)[2:])
+    torch.testing.assert_close(closed(lost)[2:], closed(x)[2:])
 
 
 def test_the_energy_is_that_of_the_turned_molecule_and_not_of_its_mirror_image(potential, frames) -> None:
     x = double(potential, frames)
     turn = torch.as_tensor(Rotation.from_euler("xyz", [0.3, -2.0, 1.0]).as_matrix())
-    energy = potential.energy(x, ALANINES)
-    torch.testing.assert_close(potential.energy(x @ turn.T + 7.0, ALANINES), energy)
+    energy = energies(potential, x, ALANINES)
+    torch.testing.assert_close(energies(potential, x @ turn.T + 7.0, ALANINES), energy)
     mirrored = x * torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
     pairs, types = torch.as_tensor(ALANINES.pairs), torch.as_tensor(ALANINES.types)
     torch.testing.assert_close(potential.network(mirrored, types, pairs), potential.network(x, types, pairs))
-    assert (potential.energy(mirrored, ALANINES) - energy).abs().min() > 1e-3
+    assert (energies(potential, mirrored, ALANINES) - energy).abs().min() > 1e-3
 
 
 def test_dihedrals_change_slowly_where_three_beads_lie_in_a_line(frames) -> None:
@@ -152,17 +153,17 @@ def test_equal_beads_may_be_renumbered_in_the_network_and_types_matter(potential
     assert (potential.network(x, changed_types, pairs) - potential.network(x, types, pairs)).abs().max() > 1e-3
 
 
-def test_without_friction_the_energy_stays(potential, frames) -> None:
+def test_without_friction_the_energy_stays(potential, frames, monkeypatch) -> None:
     x = double(potential, frames, 4)
+    monkeypatch.setattr(langevin, "FRICTION", 0.0)
 
     def drift(step: float, steps: int) -> float:
+        monkeypatch.setattr(langevin, "STEP", step)
         generator = torch.Generator().manual_seed(0)
-        dynamics = Langevin(
-            lambda at: potential.forces(at, ALANINES), x, TEMPERATURE, generator, step=step, friction=0.0
-        )
+        dynamics = Langevin(lambda at: forces(potential, at, ALANINES), x, TEMPERATURE, generator)
 
         def total() -> torch.Tensor:
-            return potential.energy(dynamics.x, ALANINES).detach() + 6.0 * dynamics.v.square().sum((1, 2))
+            return energies(potential, dynamics.x, ALANINES).detach() + 6.0 * dynamics.v.square().sum((1, 2))
 
         first = total()
         dynamics.run(steps)
@@ -173,7 +174,8 @@ def test_without_friction_the_energy_stays(potential, frames) -> None:
     assert drift(0.5, 200) < 0.3 * drift(2.0, 50)
 
 
-def test_the_prior_alone_has_the_temperature_and_the_bonds_of_the_data(priors, frames) -> None:
+def test_the_prior_alone_has_the_temperature_and_the_bonds_of_the_data(priors, frames, monkeypatch) -> None:
+    monkeypatch.setattr(langevin, "STEP", 3.0)
     potential = Potential(priors, GraphNetwork(), TEMPERATURE)
 
     def force(x: torch.Tensor) -> torch.Tensor:
@@ -181,14 +183,14 @@ def test_the_prior_alone_has_the_temperature_and_the_bonds_of_the_data(priors, f
         return -torch.autograd.grad(priors.energy(x, ALANINES).sum(), x)[0]
 
     starts = torch.as_tensor(frames.beads[k_centres(frames.beads, 64, 0)])
-    dynamics = Langevin(force, starts, TEMPERATURE, torch.Generator().manual_seed(0), step=3.0)
+    dynamics = Langevin(force, starts, TEMPERATURE, torch.Generator().manual_seed(0))
     bonds = torch.as_tensor(ALANINES.runs(2))
     lengths, temperatures = [], []
     dynamics.run(300)
     for _ in range(40):
         dynamics.run(10)
         lengths.append((dynamics.x[:, bonds[:, 0]] - dynamics.x[:, bonds[:, 1]]).norm(dim=-1))
-        temperatures.append(dynamics.temperature())
+        temperatures.append(float(langevin.MASS * dynamics.v.square().mean() / BOLTZMANN))
     measured = np.linalg.norm(np.diff(frames.beads, axis=1), axis=2)
     assert np.mean(temperatures) == pytest.approx(TEMPERATURE, rel=0.05)
     assert float(torch.cat(lengths).mean()) == pytest.approx(measured.mean(), abs=0.02)
@@ -478,9 +480,9 @@ def test_a_potential_is_learned_and_computes_on_another_device(priors, frames, m
         assert potential.device.type == "cpu"
         starts = torch.as_tensor(every_eighth.beads[:4])
         offsets = torch.as_tensor(potential.proteins[0].offsets)
-        forces = potential.forces(starts, ALANINES, offsets)
-        on_device = potential.to(DEVICE).forces(starts.to(DEVICE), ALANINES, offsets.to(DEVICE))
-        torch.testing.assert_close(on_device.cpu(), forces)
+        on_cpu = forces(potential, starts, ALANINES, offsets)
+        on_device = forces(potential.to(DEVICE), starts.to(DEVICE), ALANINES, offsets.to(DEVICE))
+        torch.testing.assert_close(on_device.cpu(), on_cpu)
 
 
 def test_a_large_potential_has_the_size_of_the_literature() -> None:
