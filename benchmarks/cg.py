@@ -43,7 +43,7 @@ from dsr_backend.sources.potential.network import GraphNetwork
 from dsr_backend.sources.potential.potential import Potential, Trained
 from dsr_backend.sources.potential.priors import Priors, cosines, torsions
 from dsr_backend.sources.potential.simulate import simulate_beads
-from dsr_backend.sources.potential.train import Frames, train
+from dsr_backend.sources.potential.train import BeadStates, train
 from dsr_backend.sources.potential.trajectories import read_trajectory
 from dsr_backend.sources.simulation.dynamics import estimate, simulate
 from dsr_backend.sources.simulation.store import SimulationStore
@@ -234,7 +234,7 @@ def measure(path: Path, folder: Path, seeds: Sequence[int], seconds: float, chos
     (folder / "data.json").write_text(json.dumps(everyday))
     for kind in chosen:
         for seed in seeds:
-            frames = Frames(
+            frames = BeadStates(
                 ALANINES, beads[training_rows], forces[training_rows] if kind == "forces" else None, runs[training_rows]
             )
             target = folder / f"{kind}-{seed}.json"
@@ -243,7 +243,7 @@ def measure(path: Path, folder: Path, seeds: Sequence[int], seconds: float, chos
 
 
 def one_seed(
-    target: Path, frames: Frames, unseen: NDArray[np.float32], seed: int, seconds: float, with_prior: bool
+    target: Path, frames: BeadStates, unseen: NDArray[np.float32], seed: int, seconds: float, with_prior: bool
 ) -> None:
     """Train, calibrate, and compare ensembles. Each stage is kept; those in the file are not run again."""
     results: Values = json.loads(target.read_text()) if target.exists() else {}
@@ -282,7 +282,7 @@ def one_seed(
 
 
 def keep_potential(
-    path: Path, potential: Potential, frames: Frames, offsets: NDArray[np.float64] | None, seed: int
+    path: Path, potential: Potential, frames: BeadStates, offsets: NDArray[np.float64] | None, seed: int
 ) -> None:
     """Write the potential of one protein."""
     means, deviations = feature_statistics(frames)
@@ -293,7 +293,7 @@ def keep_potential(
 
 
 def ensemble(
-    potential: Potential, frames: Frames, unseen: NDArray[np.float32], offsets: torch.Tensor | None, seed: int
+    potential: Potential, frames: BeadStates, unseen: NDArray[np.float32], offsets: torch.Tensor | None, seed: int
 ) -> Values:
     """Simulate replicas from states that lie apart, and compare them with the data."""
     starts = torch.as_tensor(frames.beads[k_centres(frames.beads, REPLICAS, seed)])
@@ -328,7 +328,7 @@ def together(path: Path, folder: Path, seeds: Sequence[int], seconds: float) -> 
         read_trajectory(name, str(DATA / f"{name}_300k.pdb"), str(DATA / f"{name}_300k.xtc"), "all", options, ignore)
         for name in ("trpcage", "villin")
     ]
-    proteins.append(LearningData("ala10", Frames(ALANINES, beads, None, runs), TOGETHER_KELVIN))
+    proteins.append(LearningData("ala10", BeadStates(ALANINES, beads, None, runs), TOGETHER_KELVIN))
     for seed in seeds:
         target = folder / f"together-{seed}.json"
         results: Values = json.loads(target.read_text()) if target.exists() else {}
@@ -355,7 +355,7 @@ def learned_file(path: Path, data: Sequence[LearningData], options: LearnOptions
         print(path, *lines, sep="\n", flush=True)
 
 
-def together_divergence(potential: Potential, row_number: int, frames: Frames) -> float:
+def together_divergence(potential: Potential, row_number: int, frames: BeadStates) -> float:
     """Return the Jensen–Shannon divergence (bits) of an ensemble from the frames, on their principal plane."""
     trained = potential.proteins[row_number]
     forces = ClosedForces(potential, frames.protein, torch.as_tensor(trained.offsets))

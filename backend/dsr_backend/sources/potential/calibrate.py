@@ -22,7 +22,7 @@ from .beads import Protein
 from .forces import ClosedForces
 from .langevin import Langevin
 from .potential import Potential, far_feature_count, features
-from .train import Frames
+from .train import BeadStates
 
 REPLICAS = 64
 """The averages of so many over BLOCK steps have an error of 0.09 deviations; those of 32, 0.14."""
@@ -60,7 +60,7 @@ class Calibration:
     cancelled: bool = False
 
 
-def feature_statistics(frames: Frames) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def feature_statistics(frames: BeadStates) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return means and deviations of the features, f8[K] each."""
     x = torch.as_tensor(frames.beads)
     values = torch.cat([features(chunk, frames.protein) for chunk in torch.split(x, 2048)]).double()
@@ -76,7 +76,7 @@ class _Replicas:
     """Replicas of a protein under way in a potential."""
 
     def __init__(
-        self, potential: Potential, frames: Frames, offsets: torch.Tensor, seed: int, count: int, check: Check
+        self, potential: Potential, frames: BeadStates, offsets: torch.Tensor, seed: int, count: int, check: Check
     ) -> None:
         device = potential.device
         self._protein, self._check = frames.protein, check
@@ -120,7 +120,7 @@ class _Replicas:
 
 def calibrate(
     potential: Potential,
-    frames: Frames,
+    frames: BeadStates,
     seed: int,
     seconds: float,
     report: Callable[[float, float], None],

@@ -22,7 +22,7 @@ from pymol_dsr.shared.values import ValueFault
 from ..contract import Check
 from .beads import MOST_BEADS, ForceMap, beads_of
 from .learn import CHUNK, LearningData, force_noise
-from .train import Frames
+from .train import BeadStates
 
 PREFIX, SUFFIX = "mdcath_dataset_", ".h5"
 INSTALL = 'pip install "pymol-dsr[formats]"'
@@ -124,7 +124,7 @@ def _protein(domain: Any, options: LearnOptions, check: Check) -> LearningData |
         noise = force_noise(np.concatenate([chunk[:, atoms] for chunk in chunks()]), mapped)
         if not np.isfinite(mapped).all():
             raise ValueFault("forces have numbers that are not finite")
-    return LearningData(name, Frames(protein, beads, mapped, runs), options.temperature, noise)
+    return LearningData(name, BeadStates(protein, beads, mapped, runs), options.temperature, noise)
 
 
 def _check_shapes(replica: Any, atoms: int, options: LearnOptions) -> None:

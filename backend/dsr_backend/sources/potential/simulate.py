@@ -54,10 +54,10 @@ def simulate_beads(
     log: takes a line that says how long it will take. device: computes the forces. name: of the checkpoint, which is
     written every CHECKPOINT_SECONDS; empty for none. Raises ValueFault, and Cancelled where there is no state yet.
     """
-    return _Run(molecule, trajectory, options, report, check, log, device, name).run()
+    return _BeadSimulation(molecule, trajectory, options, report, check, log, device, name).run()
 
 
-class _Run:
+class _BeadSimulation:
     """A simulation under way."""
 
     def __init__(

@@ -75,7 +75,7 @@ def pulled(
     common, places = common_atoms(molecule, prepared)
     heavy = molecule.heavy[common]
     distance = float(rmsd_to(goal[common[heavy]][None], start[common[heavy]])[0])
-    run = _Run(prepared, places[heavy], goal[common[heavy]], distance, seed, check)
+    run = _Pull(prepared, places[heavy], goal[common[heavy]], distance, seed, check)
     picoseconds = max(LEAST_PICOSECONDS, PICOSECONDS_AN_ANGSTROM * distance)
     pulls = max(frames + 1, round(picoseconds / (PICOSECONDS_A_STEP * STEPS_A_PULL)))
     saved_pulls = np.round(np.arange(1, frames + 2) * pulls / (frames + 1)).astype(int)
@@ -103,7 +103,7 @@ def common_atoms(molecule: Molecule, prepared: Prepared) -> tuple[Indices, Indic
     return common, places
 
 
-class _Run:
+class _Pull:
     """The simulation with its spring."""
 
     def __init__(

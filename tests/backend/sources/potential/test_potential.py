@@ -23,7 +23,7 @@ from dsr_backend.sources.potential.network import GraphNetwork
 from dsr_backend.sources.potential.potential import Potential, far_pairs, features
 from dsr_backend.sources.potential.priors import BOLTZMANN, Priors, cosines
 from dsr_backend.sources.potential.simulate import blocks
-from dsr_backend.sources.potential.train import Frames
+from dsr_backend.sources.potential.train import BeadStates
 from scipy.spatial.transform import Rotation
 
 from pymol_dsr.shared.learn_options import LearnOptions
@@ -45,10 +45,10 @@ def ignore(*_: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def frames() -> Frames:
+def frames() -> BeadStates:
     """Frames of ten alanines, every fifth of 4.7 ns, with mapped forces."""
     with np.load(ROOT / "benchmarks" / "data" / "ala10_350k.npz") as data:
-        return Frames(ALANINES, data["ca"], data["forces"].astype(np.float32), data["run"].astype(np.int64))
+        return BeadStates(ALANINES, data["ca"], data["forces"].astype(np.float32), data["run"].astype(np.int64))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def potential(priors) -> Potential:
     return Potential(priors, network, TEMPERATURE)
 
 
-def double(potential: Potential, frames: Frames, count: int = 2) -> torch.Tensor:
+def double(potential: Potential, frames: BeadStates, count: int = 2) -> torch.Tensor:
     potential.module().double()
     return torch.as_tensor(frames.beads[:count], dtype=torch.float64)
 
@@ -229,7 +229,7 @@ def test_frames_without_forces_are_learned_from_their_noise(priors, frames, monk
     torch.manual_seed(0)
     monkeypatch.setattr(train, "MOST_EPOCHS", 3)
     potential = Potential(priors, GraphNetwork(1, 24), TEMPERATURE)
-    coordinates_only = Frames(ALANINES, frames.beads, None, frames.runs)
+    coordinates_only = BeadStates(ALANINES, frames.beads, None, frames.runs)
     outcome = train.train(potential, [coordinates_only], 0, 60.0, ignore, ignore)
     assert outcome.epochs[outcome.best - 1].held_out < outcome.prior
     # The priors lack little but the noise itself: bonds are stiff, and the network must not take that back.
@@ -242,7 +242,7 @@ def test_an_epoch_of_few_frames_has_as_many_steps_as_one_of_many(priors, frames,
     steps = []
     for count in (100, 200):
         potential = Potential(priors, GraphNetwork(1, 8), TEMPERATURE)
-        small = Frames(ALANINES, frames.beads[:count], None, np.zeros(count, np.int64))
+        small = BeadStates(ALANINES, frames.beads[:count], None, np.zeros(count, np.int64))
         train.train(potential, [small], 0, 60.0, ignore, ignore)
         assert potential.optimizer is not None
         steps.append(potential.optimizer.steps)
@@ -361,7 +361,7 @@ def test_the_force_map_takes_off_noise_and_keeps_whole_forces() -> None:
 
 
 def test_a_potential_is_not_learned_from_too_few_frames_or_two_temperatures(frames) -> None:
-    six_frames = Frames(ALANINES, frames.beads[:6], None, frames.runs[:6])
+    six_frames = BeadStates(ALANINES, frames.beads[:6], None, frames.runs[:6])
     options = LearnOptions()
     with pytest.raises(ValueFault, match="pep: 6 frames to learn from; 100 are the least"):
         learn([LearningData("pep", six_frames, 300.0)], options, Silent(), ignore)
@@ -385,7 +385,7 @@ def test_learning_goes_on_with_a_potential_of_the_same_proteins_alone(frames, mo
     assert torch.equal(longer.priors.bonds, weights["priors.bonds"])
     assert not torch.equal(longer.network.last.weight, weights["network.last.weight"])
 
-    glycine = Frames(Protein(("GLY", *("ALA",) * 9), (0,) * 10), frames.beads, None, frames.runs)
+    glycine = BeadStates(Protein(("GLY", *("ALA",) * 9), (0,) * 10), frames.beads, None, frames.runs)
     with pytest.raises(ValueFault, match="learned from ala, in this order, and these are gly"):
         learn([LearningData("gly", glycine, TEMPERATURE)], options, Silent(), ignore, (longer, whole_report))
     with pytest.raises(ValueFault, match="the potential is of 350 K, and the data of 300 K"):
@@ -401,7 +401,7 @@ def test_learning_says_whether_the_gap_fell(frames, monkeypatch, gaps, change) -
 
     monkeypatch.setattr(train, "MOST_EPOCHS", 1)
     monkeypatch.setattr("dsr_backend.sources.potential.learn.calibrate", calibrated)
-    few = Frames(ALANINES, frames.beads[::8], frames.forces[::8], frames.runs[::8])
+    few = BeadStates(ALANINES, frames.beads[::8], frames.forces[::8], frames.runs[::8])
     lines = learn([LearningData("ala", few, TEMPERATURE)], LearnOptions(), Silent(), ignore)[2]
     assert any(f"their gap {change} deviations" in line for line in lines)
 
@@ -409,7 +409,7 @@ def test_learning_says_whether_the_gap_fell(frames, monkeypatch, gaps, change) -
 def test_a_cancelled_training_keeps_what_it_learned_and_goes_on_with_its_optimizer(frames, monkeypatch) -> None:
     monkeypatch.setattr(calibrate, "SETTLE", 10)
     monkeypatch.setattr(train, "LEAST_BATCHES", 1)
-    data = [LearningData("ala", Frames(ALANINES, frames.beads[::4], None, frames.runs[::4]), TEMPERATURE)]
+    data = [LearningData("ala", BeadStates(ALANINES, frames.beads[::4], None, frames.runs[::4]), TEMPERATURE)]
 
     def cancelled_at(phase: str, earlier: Any = None) -> tuple[Potential, Any, str]:
         """The potential and the report in the file of a learning that is cancelled in a phase, and what is said."""
@@ -472,7 +472,7 @@ def test_a_potential_is_learned_and_computes_on_another_device(priors, frames, m
     monkeypatch.setattr(train, "MOST_EPOCHS", 1)
     for name, value in {"REPLICAS": 4, "SETTLE": 10, "BLOCK": 10, "MOST_UPDATES": 2}.items():
         monkeypatch.setattr(calibrate, name, value)
-    every_eighth = Frames(ALANINES, frames.beads[::8], frames.forces[::8], frames.runs[::8])
+    every_eighth = BeadStates(ALANINES, frames.beads[::8], frames.forces[::8], frames.runs[::8])
     with pretend_gpu():
         potential, _, _ = learn(
             [LearningData("ala", every_eighth, TEMPERATURE)], LearnOptions(), Silent(), ignore, None, DEVICE
