@@ -163,7 +163,7 @@ def _mutant_bonds(
             new_places[count + index] = new_places[by_name[name]]
     bonds = np.concatenate([original.bonds, count + fragment.bonds[is_new[fragment.bonds].any(1)]])
     ends = np.sort(new_places[bonds], axis=1)
-    return np.unique(ends[ends[:, 0] >= 0], axis=0).astype(np.int32)
+    return np.asarray(np.unique(ends[ends[:, 0] >= 0], axis=0), np.int32)
 
 
 def _replaced(words: tuple[str, ...], places: set[int], word: str) -> tuple[str, ...]:
