@@ -28,7 +28,8 @@ from typing import Any
 import markdown
 import numpy as np
 import torch
-from dsr_backend.results.ensemble_metrics import PrincipalPlane, histogram, jensen_shannon
+from dsr_backend.motion.statistics import PrincipalPlane
+from dsr_backend.results.ensemble_metrics import histogram, jensen_shannon
 from dsr_backend.results.landscape import landscape
 from dsr_backend.runtime import device
 from dsr_backend.sources.contract import Trajectory

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from pymol_dsr.shared.messages import BackTestRow
 
+from ..motion import statistics
 from ..motion.superpose import superpose_states
-from ..results import ensemble_metrics as metrics
 from . import continuation
 from .continuation import History, Method, States
 from .drift import drift_fraction
@@ -91,7 +91,7 @@ def drift_ratio(states: States, trace: NDArray[np.int64]) -> float:
     aligned = superpose_states(states, states[-1], trace)[:, trace]
     fifths = np.array_split(aligned, min(5, len(aligned)))
     means = [fifth.mean(0) for fifth in fifths]
-    drift = float(metrics.rmsd_to(means[-1][None], means[0])[0])
+    drift = float(statistics.rmsd_to(means[-1][None], means[0])[0])
     fluctuation = np.mean(
         [np.sqrt(((fifth - mean) ** 2).sum(2).mean()) for fifth, mean in zip(fifths, means, strict=True)]
     )
@@ -104,7 +104,7 @@ def memory(states: States, trace: NDArray[np.int64]) -> float:
     """Return the autocorrelation of states f[S,A,3] at one gap; 1 where they do not vary, NaN for fewer than 4."""
     if len(states) < 4:
         return float("nan")
-    value = float(metrics.autocorrelation([states[:, trace]], [1])[0])
+    value = float(statistics.autocorrelation([states[:, trace]], [1])[0])
     return 1.0 if np.isnan(value) else value
 
 
@@ -192,11 +192,11 @@ def _back_test(
     scores = _Scores({name: {lead: [] for lead in leads} for name in methods}, {name: [] for name in methods})
     for number, origin in enumerate(origins):
         known = history.until(origin + 1)
-        plane = metrics.PrincipalPlane.of(known.states[:, known.trace], PLANE)
+        plane = statistics.PrincipalPlane.of(known.states[:, known.trace], PLANE)
         for name, method in methods.items():
             check()
             drawn = _continuations(method, known, max(leads), draws and name in STOCHASTIC, seed)
-            step = metrics.step_rmsd(np.concatenate([known.states[-1:], drawn[0]])[:, known.trace])
+            step = statistics.step_rmsd(np.concatenate([known.states[-1:], drawn[0]])[:, known.trace])
             scores.steps[name].append(step)
             for lead in leads:
                 if origin in targets[lead]:
@@ -248,12 +248,12 @@ def _continuations(method: Method, known: History, frames: int, drawn: bool, see
 
 
 def _rmsd(ahead: States, truth: States) -> float:
-    return float(metrics.rmsd_to(ahead, truth).mean())
+    return float(statistics.rmsd_to(ahead, truth).mean())
 
 
-def _energy(ahead: States, truth: States, plane: metrics.PrincipalPlane) -> float:
+def _energy(ahead: States, truth: States, plane: statistics.PrincipalPlane) -> float:
     """Return the energy score (Å RMSD) of states f8[N,K,3] for a true one in the plane."""
-    score = metrics.energy_score(plane.project(ahead), plane.project(truth[None])[0])
+    score = statistics.energy_score(plane.project(ahead), plane.project(truth[None])[0])
     return score / float(np.sqrt(truth.shape[0]))
 
 
@@ -265,10 +265,10 @@ def best_method(tests: Mapping[str, Mapping[int, list[float]]], drifts: bool, ot
     no lead.
     """
     means = {name: {lead: float(np.mean(values)) for lead, values in by.items()} for name, by in tests.items()}
-    held = {lead: max(mean, metrics.STILL) for lead, mean in means["hold"].items()}
+    held = {lead: max(mean, statistics.STILL) for lead, mean in means["hold"].items()}
 
     def ratios(name: str, to: Mapping[int, float]) -> list[float]:
-        return [means[name][lead] / max(to[lead], metrics.STILL) for lead in held]
+        return [means[name][lead] / max(to[lead], statistics.STILL) for lead in held]
 
     best = "hold"
     if drifts:

@@ -8,6 +8,7 @@ import numpy as np
 
 from pymol_dsr.shared.messages import BackTestRow
 
+from ..motion import statistics
 from ..motion.superpose import superpose_states
 from ..results import ensemble_metrics as metrics
 from . import gate
@@ -74,7 +75,7 @@ def choose_sampler(
     if len(states) - held < MIN_STATES:
         return "bootstrap", (BackTestRow("bootstrap", {}, chosen=True, note="too few states for a test"),)
     scores = _back_test(states[:-held], states[-held:], topology, projection, seed, check)
-    rmsf = float(metrics.rmsf(states[:-held][:, topology.trace]).mean())
+    rmsf = float(statistics.rmsf(states[:-held][:, topology.trace]).mean())
     chosen = best_sampler(scores, rmsf)
     return chosen, tuple(BackTestRow(method, row, chosen=method == chosen) for method, row in scores.items())
 
@@ -92,7 +93,7 @@ def _back_test(
     Where the known states are a time series, the length of steps over theirs is among the scores.
     """
     trace, bonds = topology.trace, topology.heavy_bonds
-    lengths = metrics.bond_lengths(known, bonds).mean(0)
+    lengths = statistics.bond_lengths(known, bonds).mean(0)
     ordered = gate.memory(known, trace) >= gate.UNORDERED
     count = min(max(FEWEST_DRAWN, len(known)), MOST_DRAWN)
     scores: dict[str, dict[str, float]] = {}
@@ -107,10 +108,10 @@ def _back_test(
             "recall (A)": comparison.recall,
             "RMSF (A)": comparison.rmsf,
             "RMSF r": comparison.rmsf_correlation,
-            "broken (%)": 100.0 * metrics.broken_bonds(drawn, bonds, lengths),
+            "broken (%)": 100.0 * statistics.broken_bonds(drawn, bonds, lengths),
         }
         if ordered:
-            scores[method][STEPS] = metrics.step_rmsd(drawn[:, trace]) / metrics.step_rmsd(known[:, trace])
+            scores[method][STEPS] = statistics.step_rmsd(drawn[:, trace]) / statistics.step_rmsd(known[:, trace])
     return scores
 
 

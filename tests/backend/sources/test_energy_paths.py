@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from dsr_backend.results.ensemble_metrics import bond_lengths, rmsd_to
+from dsr_backend.motion.statistics import bond_lengths, rmsd_to
 from dsr_backend.runtime.errors import Cancelled
 from dsr_backend.sources.contract import Trajectory
 from dsr_backend.sources.generate import generate

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pymol_dsr.shared.learn_options import GeneratorOptions
 from pymol_dsr.shared.values import JsonObject, ValueFault
 
-from ...results.ensemble_metrics import rmsd_to
+from ...motion.statistics import rmsd_to
 from ...runtime import distributed
 from ...runtime.device import choose_device
 from ...runtime.errors import Cancelled

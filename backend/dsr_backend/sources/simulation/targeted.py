@@ -18,8 +18,8 @@ from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.simulation_options import PICOSECONDS_A_STEP
 from pymol_dsr.shared.values import ValueFault
 
+from ...motion.statistics import rmsd_to
 from ...motion.superpose import superpose_states
-from ...results.ensemble_metrics import rmsd_to
 from ..contract import Check
 from .dynamics import HYDROGEN_MASS, REMEDY, minimise_energy
 from .prepare import FORCE_FIELD_FILES, Prepared, openmm_modules, prepare
