@@ -107,9 +107,14 @@ def autocorrelation(trajectories: Sequence[Floats], lags: Sequence[int]) -> NDAr
     return np.array(values)
 
 
+def step_rmsds(states: Floats) -> NDArray[np.float64]:
+    """Return the RMSD f8[S-1] (Å) from each of states f[S,A,3] to the next."""
+    return rmsd_to(states[1:], states[:-1])
+
+
 def step_rmsd(states: Floats) -> float:
     """Return the mean RMSD (Å) of consecutive states f[S,A,3]; NaN for a single state."""
-    return float(rmsd_to(states[1:], states[:-1]).mean()) if len(states) > 1 else float("nan")
+    return float(step_rmsds(states).mean()) if len(states) > 1 else float("nan")
 
 
 def crps(samples: Floats, truth: float) -> float:
