@@ -65,7 +65,7 @@ def test_a_potential_comes_back_as_it_was(potential, tmp_path, monkeypatch) -> N
     reloaded, report = load("five")
     x = torch.as_tensor(potential.proteins[0].centres)
     offsets = torch.as_tensor(potential.proteins[0].offsets)
-    assert torch.equal(*(energies(one, x, PROTEIN, offsets) for one in (reloaded, potential)))
+    assert torch.equal(*(energies(model, x, PROTEIN, offsets) for model in (reloaded, potential)))
     assert (
         reloaded.proteins[0].protein == PROTEIN and reloaded.proteins[0].spacing == 1.5 and reloaded.temperature == 300
     )

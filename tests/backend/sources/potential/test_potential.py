@@ -288,12 +288,12 @@ def test_a_calibration_that_loses_all_replicas_ends(priors, frames, monkeypatch,
     """By its time, or with an error where that is long."""
     for name, value in {"REPLICAS": 4, "SETTLE": 10, "BLOCK": 10}.items():
         monkeypatch.setattr(calibrate, name, value)
-    looks = 0
+    calls = 0
 
     def all_are_lost(dynamics: Langevin, bonds: torch.Tensor) -> torch.Tensor:
-        nonlocal looks
-        looks += 1
-        assert looks < 10
+        nonlocal calls
+        calls += 1
+        assert calls < 10
         return torch.ones(4, dtype=torch.bool)
 
     monkeypatch.setattr(Langevin, "flown_apart", all_are_lost)
@@ -307,7 +307,7 @@ def test_a_calibration_that_loses_all_replicas_ends(priors, frames, monkeypatch,
             calibration()
     else:
         assert calibration()[1] == calibrate.Calibration((), 4 * updates)
-    assert looks == updates
+    assert calls == updates
 
 
 def test_a_calibration_halves_the_gap_of_the_features(priors, frames, monkeypatch) -> None:
@@ -356,8 +356,8 @@ def test_the_force_map_takes_off_noise_and_keeps_whole_forces() -> None:
     forces = np.zeros((1, 16, 3))
     forces[0, 2] = 1.0
     deuterated = dataclasses.replace(molecule, elements=("N", "C", "D", "C") * 4)
-    for one in (molecule, deuterated):
-        np.testing.assert_allclose(ForceMap(one, atoms, iter([forces]))(forces)[0, 0], 1.0)
+    for topology in (molecule, deuterated):
+        np.testing.assert_allclose(ForceMap(topology, atoms, iter([forces]))(forces)[0, 0], 1.0)
 
 
 def test_a_potential_is_not_learned_from_too_few_frames_or_two_temperatures(frames) -> None:
@@ -401,8 +401,8 @@ def test_learning_says_whether_the_gap_fell(frames, monkeypatch, gaps, change) -
 
     monkeypatch.setattr(train, "MOST_EPOCHS", 1)
     monkeypatch.setattr("dsr_backend.sources.potential.learn.calibrate", calibrated)
-    few = BeadStates(ALANINES, frames.beads[::8], frames.forces[::8], frames.runs[::8])
-    lines = learn([LearningData("ala", few, TEMPERATURE)], LearnOptions(), Silent(), ignore)[2]
+    every_eighth = BeadStates(ALANINES, frames.beads[::8], frames.forces[::8], frames.runs[::8])
+    lines = learn([LearningData("ala", every_eighth, TEMPERATURE)], LearnOptions(), Silent(), ignore)[2]
     assert any(f"their gap {change} deviations" in line for line in lines)
 
 
