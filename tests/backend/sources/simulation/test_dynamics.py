@@ -118,7 +118,7 @@ def test_a_molecule_far_from_the_origin_is_prepared_where_it_is(scene, shift) ->
     molecule, coordinates = alanines_in_scene(scene)
     near, far = (prepare(molecule, coordinates + np.float32(by), FORCE_FIELD, False) for by in (0.0, shift))
     assert far.added == near.added and far.molecule.names == near.molecule.names
-    # Those that are added lie a little differently each time.
+    # Atoms that are added lie a little differently each time.
     backbone = np.isin(near.molecule.names, ("N", "CA", "C"))
     assert np.abs(far.coordinates - shift - near.coordinates)[backbone].max() < 0.02
 
