@@ -132,7 +132,7 @@ def score(source: Source, all_built: list[Built]) -> None:
 
 def lines(molecule: Molecule, source: Source, single: list[Built], series: dict[str, list[Built]]) -> list[str]:
     """Lines of the section."""
-    heavy = np.array([element != "H" for element in molecule.elements])
+    heavy = molecule.heavy
 
     def rmsd(model: Built) -> float:
         shift = model.atoms[heavy] - source.coordinates[model.state][heavy]

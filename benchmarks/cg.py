@@ -28,7 +28,8 @@ from typing import Any
 import markdown
 import numpy as np
 import torch
-from dsr_backend.results.ensemble_metrics import PrincipalPlane, histogram, jensen_shannon
+from dsr_backend.motion.statistics import PrincipalPlane
+from dsr_backend.results.ensemble_metrics import histogram, jensen_shannon
 from dsr_backend.results.landscape import landscape
 from dsr_backend.runtime import device
 from dsr_backend.sources.contract import Trajectory
@@ -43,7 +44,7 @@ from dsr_backend.sources.potential.network import GraphNetwork
 from dsr_backend.sources.potential.potential import Potential, Trained
 from dsr_backend.sources.potential.priors import Priors, cosines, torsions
 from dsr_backend.sources.potential.simulate import simulate_beads
-from dsr_backend.sources.potential.train import Frames, train
+from dsr_backend.sources.potential.train import BeadStates, train
 from dsr_backend.sources.potential.trajectories import read_trajectory
 from dsr_backend.sources.simulation.dynamics import estimate, simulate
 from dsr_backend.sources.simulation.store import SimulationStore
@@ -234,7 +235,7 @@ def measure(path: Path, folder: Path, seeds: Sequence[int], seconds: float, chos
     (folder / "data.json").write_text(json.dumps(everyday))
     for kind in chosen:
         for seed in seeds:
-            frames = Frames(
+            frames = BeadStates(
                 ALANINES, beads[training_rows], forces[training_rows] if kind == "forces" else None, runs[training_rows]
             )
             target = folder / f"{kind}-{seed}.json"
@@ -243,7 +244,7 @@ def measure(path: Path, folder: Path, seeds: Sequence[int], seconds: float, chos
 
 
 def one_seed(
-    target: Path, frames: Frames, unseen: NDArray[np.float32], seed: int, seconds: float, with_prior: bool
+    target: Path, frames: BeadStates, unseen: NDArray[np.float32], seed: int, seconds: float, with_prior: bool
 ) -> None:
     """Train, calibrate, and compare ensembles. Each stage is kept; those in the file are not run again."""
     results: Values = json.loads(target.read_text()) if target.exists() else {}
@@ -282,7 +283,7 @@ def one_seed(
 
 
 def keep_potential(
-    path: Path, potential: Potential, frames: Frames, offsets: NDArray[np.float64] | None, seed: int
+    path: Path, potential: Potential, frames: BeadStates, offsets: NDArray[np.float64] | None, seed: int
 ) -> None:
     """Write the potential of one protein."""
     means, deviations = feature_statistics(frames)
@@ -293,7 +294,7 @@ def keep_potential(
 
 
 def ensemble(
-    potential: Potential, frames: Frames, unseen: NDArray[np.float32], offsets: torch.Tensor | None, seed: int
+    potential: Potential, frames: BeadStates, unseen: NDArray[np.float32], offsets: torch.Tensor | None, seed: int
 ) -> Values:
     """Simulate replicas from states that lie apart, and compare them with the data."""
     starts = torch.as_tensor(frames.beads[k_centres(frames.beads, REPLICAS, seed)])
@@ -328,7 +329,7 @@ def together(path: Path, folder: Path, seeds: Sequence[int], seconds: float) -> 
         read_trajectory(name, str(DATA / f"{name}_300k.pdb"), str(DATA / f"{name}_300k.xtc"), "all", options, ignore)
         for name in ("trpcage", "villin")
     ]
-    proteins.append(LearningData("ala10", Frames(ALANINES, beads, None, runs), TOGETHER_KELVIN))
+    proteins.append(LearningData("ala10", BeadStates(ALANINES, beads, None, runs), TOGETHER_KELVIN))
     for seed in seeds:
         target = folder / f"together-{seed}.json"
         results: Values = json.loads(target.read_text()) if target.exists() else {}
@@ -355,7 +356,7 @@ def learned_file(path: Path, data: Sequence[LearningData], options: LearnOptions
         print(path, *lines, sep="\n", flush=True)
 
 
-def together_divergence(potential: Potential, row_number: int, frames: Frames) -> float:
+def together_divergence(potential: Potential, row_number: int, frames: BeadStates) -> float:
     """Return the Jensen–Shannon divergence (bits) of an ensemble from the frames, on their principal plane."""
     trained = potential.proteins[row_number]
     forces = ClosedForces(potential, frames.protein, torch.as_tensor(trained.offsets))
@@ -395,7 +396,7 @@ def stability(folder: Path, seed: int, steps: int, seconds: float) -> None:
         saved = torch.load(state, weights_only=True)
         starts, velocities, record = saved["x"], saved["v"], saved["done"]
         generator.set_state(saved["generator"])
-    dynamics = Langevin(ClosedForces(potential, ALANINES, offsets), starts, KELVIN, generator, v=velocities)
+    dynamics = Langevin(ClosedForces(potential, ALANINES, offsets), starts, KELVIN, generator, velocities)
     bonds, angles = torch.as_tensor(ALANINES.runs(2)), torch.as_tensor(ALANINES.runs(3))
     started = time.process_time()
     while record["steps"] < steps and time.process_time() - started < seconds:

@@ -21,6 +21,7 @@ from typing import Any
 import generate_report
 import numpy as np
 import trajectories
+from dsr_backend.motion import statistics
 from dsr_backend.results import ensemble_metrics as metrics
 from dsr_backend.sources import continuation, filling, gate
 from dsr_backend.sources.continuation import History
@@ -78,8 +79,8 @@ class Protein:
     def scores(self, path: States, truth: States, lengths: NDArray[np.float64]) -> Row:
         """Mean and largest Cα RMSD in Å of a path from the truth, and broken bonds in per cent."""
         trace = self.topology.trace
-        error = metrics.rmsd_to(path[:, trace], truth[:, trace])
-        broken = metrics.broken_bonds(path, self.topology.heavy_bonds, lengths)
+        error = statistics.rmsd_to(path[:, trace], truth[:, trace])
+        broken = statistics.broken_bonds(path, self.topology.heavy_bonds, lengths)
         return {"mean": float(error.mean()), "max": float(error.max()), "broken": 100.0 * broken}
 
 
@@ -125,7 +126,8 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
 
 def continue_dims(options: argparse.Namespace) -> list[Row]:
     protein, other_run = adk()
-    trace, lengths = protein.topology.trace, metrics.bond_lengths(protein.states, protein.topology.heavy_bonds).mean(0)
+    trace = protein.topology.trace
+    lengths = statistics.bond_lengths(protein.states, protein.topology.heavy_bonds).mean(0)
     rows = []
     for origin in ORIGINS:
         known = protein.states[: origin + 1]
@@ -157,10 +159,10 @@ def continue_dims(options: argparse.Namespace) -> list[Row]:
             )
         for name, others_known, run in cases:
             path, seconds = timed(run)
-            error = metrics.rmsd_to(path[: len(truth), trace], truth[:, trace])
+            error = statistics.rmsd_to(path[: len(truth), trace], truth[:, trace])
             row = {f"+{lead}": float(error[lead - 1]) for lead in (10, 20, 40) if lead <= len(truth)}
             row |= {"1-10": float(error[:10].mean()), "11-20": float(error[10:20].mean())}
-            broken = 100.0 * metrics.broken_bonds(path[:20], protein.topology.heavy_bonds, lengths)
+            broken = 100.0 * statistics.broken_bonds(path[:20], protein.topology.heavy_bonds, lengths)
             rows.append({"from": origin, "method": name, "others": others_known, **row, "broken": broken, "s": seconds})
             print(rows[-1], flush=True)
     return rows
@@ -168,7 +170,7 @@ def continue_dims(options: argparse.Namespace) -> list[Row]:
 
 def fill_dims(options: argparse.Namespace) -> list[Row]:
     protein, other_run = adk()
-    lengths = metrics.bond_lengths(protein.states, protein.topology.heavy_bonds).mean(0)
+    lengths = statistics.bond_lengths(protein.states, protein.topology.heavy_bonds).mean(0)
     last = len(protein.states) - 1
     rows = []
     for label, knots in (
@@ -298,7 +300,7 @@ def fluctuations(options: argparse.Namespace) -> list[Row]:
         library = filling.StepLibrary.of(known, topology)
         assert library is not None
         projection = BondProjection.of(topology.bonds, topology.heavy, np.concatenate(known))
-        lengths = metrics.bond_lengths(np.concatenate(known), topology.heavy_bonds).mean(0)
+        lengths = statistics.bond_lengths(np.concatenate(known), topology.heavy_bonds).mean(0)
         errors: dict[str, list[list[float]]] = {"straight": [], "bridge": []}
         true, seconds = [], 0.0
         for a, b in gaps:
@@ -312,12 +314,12 @@ def fluctuations(options: argparse.Namespace) -> list[Row]:
             )
             seconds += spent
             truth = molecule.states[a + 1 : b]
-            true.append(metrics.step_rmsd(molecule.states[a : b + 1, trace]))
+            true.append(statistics.step_rmsd(molecule.states[a : b + 1, trace]))
             for name, path in (("straight", straight), ("bridge", bridge)):
                 full_path = np.concatenate([gap.first[None], path, gap.last[None]])[:, trace]
-                steps = metrics.rmsd_to(full_path[1:], full_path[:-1])
-                error = float(metrics.rmsd_to(path[:, trace], truth[:, trace]).mean())
-                broken = 100.0 * metrics.broken_bonds(path, topology.heavy_bonds, lengths)
+                steps = statistics.rmsd_to(full_path[1:], full_path[:-1])
+                error = float(statistics.rmsd_to(path[:, trace], truth[:, trace]).mean())
+                broken = 100.0 * statistics.broken_bonds(path, topology.heavy_bonds, lengths)
                 errors[name].append([error, float(steps.mean()), float(steps[-1]), broken])
         for name, values in errors.items():
             mean = np.mean(values, 0).tolist()
@@ -469,8 +471,8 @@ def peptide_row(
     starts: NDArray[np.int64],
 ) -> Row:
     trace = topology.trace
-    plane = metrics.PrincipalPlane.of(np.concatenate(train)[::4][:, trace])
-    lengths = metrics.bond_lengths(np.concatenate(train), topology.bonds).mean(0)
+    plane = statistics.PrincipalPlane.of(np.concatenate(train)[::4][:, trace])
+    lengths = statistics.bond_lengths(np.concatenate(train), topology.bonds).mean(0)
     ends = [int(trace[0]), int(trace[-1])]
 
     def length(states: States) -> NDArray[np.float64]:
@@ -493,7 +495,7 @@ def peptide_row(
             drawn = projection(drawn.reshape(-1, *drawn.shape[2:])).reshape(drawn.shape)
         paths.append(drawn[0])
         for lead, values in crps.items():
-            values.append(metrics.crps(length(drawn[:, lead - 1]), float(length(test[start + lead]))))
+            values.append(statistics.crps(length(drawn[:, lead - 1]), float(length(test[start + lead]))))
     seconds = time.process_time() - started
     late = np.concatenate([path[PEPTIDE_AHEAD // 2 :] for path in paths])[:, trace]
     truth = np.concatenate([test[start + PEPTIDE_AHEAD // 2 + 1 : start + PEPTIDE_AHEAD + 1] for start in starts])
@@ -506,13 +508,13 @@ def peptide_row(
             metrics.transition_histogram([path[:, trace] for path in paths], plane, 10),
             metrics.transition_histogram([test[:, trace]], plane, 10),
         ),
-        "autocorrelation": metrics.autocorrelation([path[:, trace] for path in paths], [1, 5, 10, 20]).tolist(),
-        "true autocorrelation": metrics.autocorrelation([test[:, trace]], [1, 5, 10, 20]).tolist(),
+        "autocorrelation": statistics.autocorrelation([path[:, trace] for path in paths], [1, 5, 10, 20]).tolist(),
+        "true autocorrelation": statistics.autocorrelation([test[:, trace]], [1, 5, 10, 20]).tolist(),
         "CRPS 5": float(np.mean(crps[5])),
         "CRPS 20": float(np.mean(crps[20])),
-        "step": float(np.mean([metrics.step_rmsd(path[:, trace]) for path in paths])),
-        "true step": metrics.step_rmsd(test[:, trace]),
-        "broken": 100.0 * metrics.broken_bonds(np.concatenate(paths), topology.bonds, lengths),
+        "step": float(np.mean([statistics.step_rmsd(path[:, trace]) for path in paths])),
+        "true step": statistics.step_rmsd(test[:, trace]),
+        "broken": 100.0 * statistics.broken_bonds(np.concatenate(paths), topology.bonds, lengths),
         "s": seconds,
     }
     print(row, flush=True)
@@ -532,7 +534,7 @@ def equilibrium(options: argparse.Namespace) -> list[Row]:
         half = len(protein.states) // 2
         trace, bonds = protein.topology.trace, protein.topology.heavy_bonds
         known, truth = protein.states[:half], protein.states[half:]
-        lengths = metrics.bond_lengths(known, bonds).mean(0)
+        lengths = statistics.bond_lengths(known, bonds).mean(0)
         known_scores = metrics.compare_ensembles(known[:, trace], truth[:, trace], ordered=True)
         times = np.arange(1.0, half + 1.0)
         for method in ("bootstrap", "gaussian", "ou", "auto"):
@@ -555,7 +557,7 @@ def equilibrium(options: argparse.Namespace) -> list[Row]:
                     "step": scores.step / known_scores.step,
                     "recall": scores.recall,
                     "contacts": scores.contact_jaccard,
-                    "broken": 100.0 * metrics.broken_bonds(drawn, bonds, lengths),
+                    "broken": 100.0 * statistics.broken_bonds(drawn, bonds, lengths),
                     "s": seconds,
                 }
             )

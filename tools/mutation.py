@@ -40,6 +40,7 @@ TESTS = {
     "dsr_backend.motion.motion": MOTION,
     "dsr_backend.motion.poses": ["backend/motion/test_poses.py", *MOTION],
     "dsr_backend.motion.rigid_parts": ["backend/motion/test_rigid_parts.py", "backend/motion/test_motion.py"],
+    "dsr_backend.motion.statistics": ["backend/motion/test_statistics.py"],
     "dsr_backend.motion.stretches": ["backend/motion/test_jumps.py", "backend/motion/test_stretches.py"],
     "dsr_backend.motion.time_axis": ["backend/motion/test_time_axis.py"],
     "dsr_backend.motion.warp": ["backend/motion/test_warp.py", "backend/motion/test_motion.py"],

@@ -1,4 +1,4 @@
-"""The twenty amino acids by letter."""
+"""The twenty amino acids by letter, and the names of their protonation states."""
 
 NAMES = {
     **{"A": "ALA", "R": "ARG", "N": "ASN", "D": "ASP", "C": "CYS", "Q": "GLN", "E": "GLU", "G": "GLY", "H": "HIS"},
@@ -8,3 +8,8 @@ NAMES = {
 """Residue names by letter."""
 LETTERS = {name: letter for letter, name in NAMES.items()}
 """Letters by residue name."""
+PROTONATION_STATES = {
+    **dict.fromkeys(("HID", "HIE", "HIP", "HSD", "HSE", "HSP"), "HIS"),
+    **{"CYX": "CYS", "CYM": "CYS", "ASH": "ASP", "GLH": "GLU", "LYN": "LYS"},
+}
+"""Residue names that force fields give to amino acids by their hydrogens; the names without these."""

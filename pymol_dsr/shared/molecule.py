@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from .values import ValueFault
 
 COLUMNS = ("names", "residue_names", "residue_numbers", "chains", "elements")
 """The texts that each atom has, in the order of the columns of `Molecule.table`."""
+
+HYDROGENS = ("H", "D")
+"""Elements that are hydrogen: structures by neutrons have deuterium."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +49,11 @@ class Molecule:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @cached_property
+    def heavy(self) -> NDArray[np.bool_]:
+        """Atoms that are no hydrogens, bool[A]."""
+        return np.array([element.upper() not in HYDROGENS for element in self.elements], bool)
 
     def table(self) -> tuple[tuple[str, ...], NDArray[np.int32]]:
         """Return the different texts, and the index of each atom's in them, i4[A,5], by `COLUMNS`."""

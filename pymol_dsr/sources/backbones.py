@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..fits.fit import JobError
 from ..shared import messages
+from ..shared.chains import LONGEST_PEPTIDE_BOND, chain_numbers
 from ..shared.frames import MAX_PAYLOAD
 from ..shared.learn_options import GeneratorOptions
 from ..surfaces.source import ExtractError
@@ -18,8 +19,6 @@ from .atoms import MoleculeStates, read_states
 from .jobs import Sources
 
 NAMES = ("N", "CA", "C")
-LONGEST_LINK = 2.0
-"""Å. Farther apart, C and the next N are of two chains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +96,13 @@ def backbone_of(atoms: MoleculeStates) -> Backbone:
         raise ExtractError(f"{atoms.object} has no residues with N, CA and C, which a generator learns from")
     corners = np.array(list(complete.values()))
     frames = np.ascontiguousarray(atoms.coordinates[:, corners], np.float32)
-    links = np.linalg.norm(frames[0, :-1, 2] - frames[0, 1:, 0], axis=1)
-    labels = [chain for chain, _, _ in complete]
-    chains = [0]
-    for number, length in enumerate(links.tolist()):
-        chains.append(chains[-1] + (length > LONGEST_LINK or labels[number] != labels[number + 1]))
+    bonds = np.linalg.norm(frames[0, :-1, 2] - frames[0, 1:, 0], axis=1)
+    chains = chain_numbers([chain for chain, _, _ in complete], bonds, LONGEST_PEPTIDE_BOND)
     gaps = np.diff(atoms.states)
     stride = float(np.median(gaps)) if len(gaps) else 1.0
     runs = np.split(frames, (np.flatnonzero(gaps != stride) + 1).tolist())
     left_out = tuple(f"{name} {number}" for chain, number, name in places if (chain, number, name) not in complete)
-    return Backbone(tuple(name for _, _, name in complete), tuple(chains), runs, stride, left_out)
+    return Backbone(tuple(name for _, _, name in complete), chains, runs, stride, left_out)
 
 
 def _picoseconds(objects: Sequence[str], stride: float, sources: Sources, _self: Any) -> float | None:

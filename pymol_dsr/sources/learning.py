@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from ..fits.fit import Say
 from ..shared import messages
+from ..shared.chains import LONGEST_CALPHA_STEP, chain_numbers
 from ..shared.learn_options import LearnOptions
 from .atoms import MoleculeStates, read_states
 from .jobs import SourceJob, Sources
-
-GAP = 5.5
-"""Å. Two Cα farther apart are no neighbours of a chain."""
 
 
 def learning_request(
@@ -74,8 +72,6 @@ def _beads(atoms: MoleculeStates) -> tuple[tuple[str, ...], tuple[int, ...], NDA
         if name == "CA" and element.upper() == "C"
     ]
     frames = np.ascontiguousarray(atoms.coordinates[:, places])
-    labels = [molecule.chains[index] for index in places]
-    chains = [0] * min(1, len(places))
-    for number, step in enumerate(np.linalg.norm(np.diff(frames[0], axis=0), axis=1).tolist()):
-        chains.append(chains[-1] + (step > GAP or labels[number] != labels[number + 1]))
-    return tuple(molecule.residue_names[index] for index in places), tuple(chains), frames
+    steps = np.linalg.norm(np.diff(frames[0], axis=0), axis=1)
+    chains = chain_numbers([molecule.chains[index] for index in places], steps, LONGEST_CALPHA_STEP)
+    return tuple(molecule.residue_names[index] for index in places), chains, frames

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..shared.molecule import HYDROGENS
 from ..shared.superpose import rmsd, superpose
 from ..shared.text import counted
 from .atoms import MoleculeStates
@@ -31,7 +32,6 @@ SAME_PLACE = 2.0
 """Å between the centres of ligands that are taken for the same one, whatever their numbers are."""
 FEWEST_ATOMS = 3
 MOST_NAMED = 3
-HYDROGENS = ("H", "D")
 BACKBONE = frozenset(
     ("N", "CA", "C", "O", "CB", "P", "O1P", "O2P", "O5'", "C5'", "C4'", "C3'", "O3'", "C2'", "C1'", "O4'")
 )

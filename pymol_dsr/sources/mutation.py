@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,7 @@ def _mutated(atoms: MoleculeStates, mutation: Mutation, _self: Any) -> MoleculeS
 
 def _with_side_chain(atoms: MoleculeStates, chain: str, mutation: Mutation, fragment: MoleculeStates) -> MoleculeStates:
     """Replace all but the backbone of one residue by a fragment's atoms, which stand on N, CA and C of each state."""
-    original, fragment_molecule = atoms.molecule, fragment.molecule
+    original, count = atoms.molecule, len(atoms.molecule)
     residue = [
         index
         for index, (label, number) in enumerate(zip(original.chains, original.residue_numbers, strict=True))
@@ -114,73 +114,57 @@ def _with_side_chain(atoms: MoleculeStates, chain: str, mutation: Mutation, frag
         raise ExtractError(f"mutate: {mutation.wild} {chain}/{mutation.number} has no atom {', '.join(missing)}")
     lost = _AMIDE if mutation.new == "PRO" else frozenset[str]()
     stays = [index for index in residue if original.names[index] in _BACKBONE - lost]
-    hydrogens = any(original.elements[index].upper() == "H" for index in residue)
+    hydrogens = not original.heavy[residue].all()
     added = [
-        index
-        for index, (name, element) in enumerate(zip(fragment_molecule.names, fragment_molecule.elements, strict=True))
-        if name not in _BACKBONE and (hydrogens or element.upper() != "H")
+        count + index
+        for index, (name, heavy) in enumerate(zip(fragment.molecule.names, fragment.molecule.heavy, strict=True))
+        if name not in _BACKBONE and (hydrogens or heavy)
     ]
-    frame = fragment.coordinates[0][[fragment_molecule.names.index(name) for name in FRAME]]
-    side_chains = []
-    for state in atoms.coordinates:
-        rotation, shift = superpose(frame, state[[by_name[name] for name in FRAME]])
-        side_chains.append(fragment.coordinates[0][added] @ rotation.T + shift)
-    # The new atoms follow the old ones of their residue, so that residues stay whole.
-    sources: list[tuple[bool, int]] = [(True, index) for index in range(residue[0])]
-    sources += [(True, index) for index in stays] + [(False, index) for index in added]
-    sources += [(True, index) for index in range(residue[-1] + 1, len(original))]
-    coordinates = np.concatenate([atoms.coordinates, np.array(side_chains, np.float32)], axis=1)
-    numbers = {index: len(original) + number for number, index in enumerate(added)}
-    order = [index if is_original else numbers[index] for is_original, index in sources]
-    columns: dict[str, Any] = {
-        column: tuple(
-            getattr(original if is_original else fragment_molecule, column)[index] for is_original, index in sources
-        )
-        for column in COLUMNS
-    }
-    changed = {index for index, (is_original, old) in enumerate(sources) if not is_original or old in stays}
-    columns["residue_names"] = _replaced(columns["residue_names"], changed, mutation.new)
-    columns["residue_numbers"] = _replaced(columns["residue_numbers"], changed, mutation.number)
-    columns["chains"] = _replaced(columns["chains"], changed, chain)
+    # Indices into the atoms of both molecules. The new atoms follow the old ones of their residue, which stays whole.
+    order = np.array([*range(residue[0]), *stays, *added, *range(residue[-1] + 1, count)])
+    columns = {column: getattr(original, column) + getattr(fragment.molecule, column) for column in COLUMNS}
+    for column, word in (("residue_names", mutation.new), ("residue_numbers", mutation.number), ("chains", chain)):
+        columns[column] = _replaced(columns[column], {*stays, *added}, word)
     molecule = Molecule(
-        **columns,
-        bonds=_mutant_bonds(original, fragment_molecule, sources, by_name),
+        **{column: tuple(words[index] for index in order) for column, words in columns.items()},
+        bonds=_mutant_bonds(original, fragment.molecule, order, by_name),
         hetatm=np.zeros(len(order), bool),
     )
-    return MoleculeStates(
-        atoms.object,
-        atoms.selection,
-        _indices(len(order)),
-        molecule,
-        atoms.states,
-        coordinates[:, order],
-        atoms.left_out,
-    )
+    placed = _on_frames(fragment, atoms.coordinates[:, [by_name[name] for name in FRAME]])
+    coordinates = np.concatenate([atoms.coordinates, placed], axis=1)[:, order]
+    return replace(atoms, indices=np.arange(len(order), dtype=np.int32), molecule=molecule, coordinates=coordinates)
+
+
+def _on_frames(fragment: MoleculeStates, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the atoms f4[S,A,3] of a fragment, superposed on N, CA and C f4[S,3,3] of each state."""
+    own = fragment.coordinates[0][[fragment.molecule.names.index(name) for name in FRAME]]
+    placed = []
+    for frame in frames:
+        rotation, shift = superpose(own, frame)
+        placed.append(fragment.coordinates[0] @ rotation.T + shift)
+    return np.array(placed, np.float32)
 
 
 def _mutant_bonds(
-    original: Molecule, fragment: Molecule, sources: Sequence[tuple[bool, int]], by_name: Mapping[str, int]
+    original: Molecule, fragment: Molecule, order: NDArray[np.int64], by_name: Mapping[str, int]
 ) -> NDArray[np.int32]:
-    """Return the bonds i4[B,2] of a mutant, whose atoms come from the original (True) or the fragment (False).
+    """Return the bonds i4[B,2] of a mutant.
 
-    sources: whether an atom is the original's, and its index there. by_name: atoms of the residue in the original.
+    order: i8[M], its atoms, as indices into those of the original and then of the fragment. by_name: atoms of the
+    residue in the original.
     """
-    new_place = {source: index for index, source in enumerate(sources)}
+    count = len(original)
+    new_places = np.full(count + len(fragment), -1)
+    new_places[order] = np.arange(len(order))
+    is_new = new_places[count:] >= 0
     # Bonds of the fragment to atoms of the backbone, which are the residue's own.
-    ends = {
-        index: new_place.get((False, index), new_place.get((True, by_name.get(name, -1))))
-        for index, name in enumerate(fragment.names)
-    }
-    added = {index for is_original, index in sources if not is_original}
-    bonds = [tuple(new_place.get((True, index)) for index in pair) for pair in original.bonds.tolist()]
-    bonds += [tuple(ends[index] for index in pair) for pair in fragment.bonds.tolist() if set(pair) & added]
-    known = sorted({(min(a, b), max(a, b)) for a, b in bonds if a is not None and b is not None})
-    return np.array(known, np.int32).reshape(-1, 2)
+    for index, name in enumerate(fragment.names):
+        if not is_new[index] and name in by_name:
+            new_places[count + index] = new_places[by_name[name]]
+    bonds = np.concatenate([original.bonds, count + fragment.bonds[is_new[fragment.bonds].any(1)]])
+    ends = np.sort(new_places[bonds], axis=1)
+    return np.asarray(np.unique(ends[ends[:, 0] >= 0], axis=0), np.int32)
 
 
 def _replaced(words: tuple[str, ...], places: set[int], word: str) -> tuple[str, ...]:
     return tuple(word if index in places else old for index, old in enumerate(words))
-
-
-def _indices(count: int) -> NDArray[np.int32]:
-    return np.arange(count, dtype=np.int32)

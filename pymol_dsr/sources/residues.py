@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..shared.amino_acids import LETTERS, PROTONATION_STATES
 from .atoms import MoleculeStates
 
 RESIDUE_ALIASES = {
-    **dict.fromkeys(("HSD", "HSE", "HSP", "HID", "HIE", "HIP", "HISA", "HISB", "HISH"), "HIS"),
-    **dict.fromkeys(("CYX", "CYM", "CYS2", "CYSH"), "CYS"),
-    **{"MSE": "MET", "ASH": "ASP", "ASPH": "ASP", "GLH": "GLU", "GLUH": "GLU", "LYN": "LYS", "LYSH": "LYS"},
+    **PROTONATION_STATES,
+    **{"HISA": "HIS", "HISB": "HIS", "HISH": "HIS", "CYS2": "CYS", "CYSH": "CYS", "MSE": "MET"},
+    **{"ASPH": "ASP", "GLUH": "GLU", "LYSH": "LYS"},
 }
 """Names of force fields and of selenomethionine, by which a residue is the same."""
 ATOM_ALIASES = {
@@ -22,13 +23,7 @@ SOLVENT = frozenset(("HOH", "WAT", "H2O", "DOD", "SOL", "TIP", "TIP3", "TIP3P", 
 
 BACKBONES = (("N", "CA", "C"), ("P", "C4'"), ("O5'", "C4'"))
 """Atoms that make a residue one of a protein or a nucleic acid; of the last two, one is enough."""
-POLYMER_NAMES = frozenset(
-    (
-        *("ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE"),
-        *("LEU", "LYS", "MET", "PHE", "PRO", "SER", "THR", "TRP", "TYR", "VAL"),
-        *("A", "C", "G", "U", "DA", "DC", "DG", "DT"),
-    )
-)
+POLYMER_NAMES = frozenset((*LETTERS, "A", "C", "G", "U", "DA", "DC", "DG", "DT"))
 """Names that make a residue one of a protein or a nucleic acid, whatever atoms of it are present, as in a trace."""
 TRACES = (("CA", "C"), ("P", "P"))
 """Names and elements of atoms that make one even alone, whatever its name is; CA is also the name of calcium."""

@@ -15,6 +15,8 @@ from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from .superpose import nearest_rotations
+
 # Straight lines shorten a part that turns by θ to cos(θ/2): by a seventh at this angle. Below it they predict better:
 # AdK's domains turn by 50°, and from its two end states alone IoU is 0.792 on straight lines and 0.789 turning.
 MIN_ANGLE = np.radians(60.0)
@@ -66,9 +68,8 @@ class RigidPartInterpolation:
         a, b = first.astype(np.float64), second.astype(np.float64)
         _, body = cKDTree(a).query(a[nodes], k=min(BODY_ATOMS, len(a)))
         spread_a, spread_b = a[body] - a[body].mean(1, keepdims=True), b[body] - b[body].mean(1, keepdims=True)
-        u, _, vt = np.linalg.svd(np.einsum("nkx,nky->nxy", spread_b, spread_a))
-        u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
-        rotations = Rotation.from_matrix(u @ vt).as_rotvec()
+        products = np.einsum("nkx,nky->nxy", spread_b, spread_a)
+        rotations = Rotation.from_matrix(nearest_rotations(products)).as_rotvec()
         if (np.linalg.norm(rotations, axis=1) > MIN_ANGLE).mean() < MIN_TURNING_FRACTION:
             return None
         return cls(a[nodes], b[nodes], rotations, cKDTree(a[nodes]).query(a)[1])

@@ -20,6 +20,13 @@ def superpose_states(
     centres, centre = of_states.mean(1, keepdims=True), of_target.mean(0)
     if of_target.shape[0] < 3:
         return np.asarray(moving - centres + centre)
-    u, _, vt = np.linalg.svd(np.einsum("sai,aj->sij", of_states - centres, of_target - centre))
+    rotations = nearest_rotations(np.einsum("sai,aj->sij", of_states - centres, of_target - centre))
+    return np.asarray((moving - centres) @ rotations + centre)
+
+
+def nearest_rotations(products: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rotations R f8[N,3,3] with a R nearest to b, from products aᵀb f8[N,3,3] of centred atoms f[A,3]."""
+    u, _, vt = np.linalg.svd(products)
+    # A mirror image would be nearer still.
     u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
-    return np.asarray((moving - centres) @ (u @ vt) + centre)
+    return np.asarray(u @ vt)

@@ -18,17 +18,14 @@ from numpy.typing import NDArray
 
 from pymol_dsr.shared.ensemble_options import LandscapeOptions
 
+from ..motion.statistics import autocorrelation, evenly_spaced, rmsd_to, rmsf
 from ..runtime.errors import Cancelled
 from .ensemble_metrics import (
     EnsembleScores,
-    autocorrelation,
     baseline_rows,
     compare_ensembles,
-    evenly_spaced,
     independent_samples,
     jensen_shannon,
-    rmsd_to,
-    rmsf,
 )
 from .macrostates import (
     SCALES,

@@ -21,6 +21,7 @@ from scipy.sparse import csr_matrix
 from pymol_dsr.shared.molecule import Molecule
 
 from ..geometry.bond_graph import BondGraph
+from .topology import residue_indices
 
 Coordinates = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -66,7 +67,7 @@ class BackMap:
             raise ValueError(f"anchors are {anchors}; choose {ALPHAS}, {BACKBONE} or {BACKBONE_WITH_OXYGEN}")
         self._donors = np.asarray(donors, np.float64)
         self._residues = residue_indices(molecule)
-        heavy = _heavy(molecule)
+        heavy = molecule.heavy
         bonds = np.asarray(molecule.bonds, np.int64)
         self._chain = _Chain(molecule.names, self._residues, bonds, anchors)
         self.atoms = self._chain.anchors
@@ -105,21 +106,10 @@ class BackMap:
         return self._hydrogens.placed(built, self._donors, donor_of_atom).astype(np.float32)
 
 
-def residue_indices(molecule: Molecule) -> Indices:
-    """Return the number from 0 of each atom's residue, i8[A]."""
-    labels = list(zip(molecule.chains, molecule.residue_numbers, molecule.residue_names, strict=True))
-    begins = [n > 0 and labels[n] != labels[n - 1] for n in range(len(labels))]
-    return np.cumsum(begins).astype(np.int64)
-
-
 def clashes(coordinates: NDArray[np.floating[Any]], molecule: Molecule) -> int:
     """Count pairs of heavy atoms of [A,3] in Å that are more than three bonds apart and nearer than CLASH Å."""
     bonds = BondGraph(len(molecule), molecule.bonds)
-    return len(bonds.near_pairs(coordinates, CLASH, np.flatnonzero(_heavy(molecule))))
-
-
-def _heavy(molecule: Molecule) -> NDArray[np.bool_]:
-    return np.array([element.upper() not in ("H", "D") for element in molecule.elements])
+    return len(bonds.near_pairs(coordinates, CLASH, np.flatnonzero(molecule.heavy)))
 
 
 def _mean_conformers(local: Floats, residues: Indices, heavy: NDArray[np.bool_]) -> Floats:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..motion.superpose import nearest_rotations
+
 Floats = NDArray[np.floating[Any]]
 Indices = NDArray[np.int64]
 
@@ -36,6 +38,4 @@ def carried_along(state: Floats, trace: Indices, rides_on: Indices, moved: Float
 def _rotations(moving: Floats, fixed: Floats) -> NDArray[np.float64]:
     """Return the rotations f8[N,3,3] (for columns) that bring sets of points f[N,P,3] nearest to others."""
     a, b = moving - moving.mean(1, keepdims=True), fixed - fixed.mean(1, keepdims=True)
-    u, _, vt = np.linalg.svd(np.einsum("npi,npj->nij", b, a))
-    u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
-    return np.asarray(u @ vt)
+    return nearest_rotations(np.einsum("npi,npj->nij", b, a))

@@ -17,8 +17,8 @@ from scipy.ndimage import gaussian_filter1d
 from pymol_dsr.shared.superpose import superpose
 
 from ..motion.forecast import extrapolate_atoms, fit_forecast
+from ..motion.statistics import rmsd_to
 from ..motion.superpose import superpose_states
-from ..results.ensemble_metrics import rmsd_to
 from .drift import LEAST_STATES, continued_drift
 from .modes import Modes
 from .topology import nearest_places

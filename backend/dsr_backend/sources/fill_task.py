@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pymol_dsr.shared.messages import BackTestRow
 from pymol_dsr.shared.values import ValueFault
 
-from ..results import ensemble_metrics as metrics
+from ..motion import statistics
 from . import energy_paths, filling, gate
 from .continuation import States
 from .contract import Check, Generated, GenerationTask, Trajectory
@@ -170,7 +170,7 @@ def choose_filling(
         for name in names:
             check()
             path = _fill(name, gap, fraction, check)[:, topology.trace]
-            errors[name].append(float(metrics.rmsd_to(path, states[k][topology.trace])[0]))
+            errors[name].append(float(statistics.rmsd_to(path, states[k][topology.trace])[0]))
     means = {name: float(np.mean(values)) for name, values in errors.items()}
     chosen = min(means, key=lambda name: means[name] * (1.0 if name == "straight" else 1.0 / gate.REQUIRED_GAIN))
     rows = tuple(

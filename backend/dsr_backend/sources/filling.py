@@ -16,9 +16,9 @@ from scipy.spatial.transform import Rotation
 from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.superpose import superpose
 
+from ..motion import statistics
 from ..motion.rigid_parts import MIN_ANGLE, RigidPartInterpolation
 from ..motion.superpose import superpose_states
-from ..results import ensemble_metrics as metrics
 from .backmap import Hydrogens, Relaxation
 from .carry import carried_along
 from .continuation import smoothed_path
@@ -61,7 +61,7 @@ class Gap:
     def rmsd(self) -> float:
         """RMSD in Å between the two states, of the trace."""
         trace = self.topology.trace
-        return float(metrics.rmsd_to(self.last[trace][None], self.first[trace])[0])
+        return float(statistics.rmsd_to(self.last[trace][None], self.first[trace])[0])
 
 
 def hold(gap: Gap, fractions: Floats) -> States:
@@ -111,7 +111,7 @@ def analog(gap: Gap, fractions: Floats) -> States | None:
     paths, weights = [], []
     for trajectory in gap.others:
         path = smoothed_path(trajectory, trace)
-        distances = [metrics.rmsd_to(path[:, trace], end[trace]) for end in (gap.first, gap.last)]
+        distances = [statistics.rmsd_to(path[:, trace], end[trace]) for end in (gap.first, gap.last)]
         begin, end = (int(distance.argmin()) for distance in distances)
         nearness = [float(distance.min()) for distance in distances]
         if begin == end or max(nearness) > ANALOG_REACH * gap.rmsd:
@@ -152,17 +152,17 @@ class StepLibrary:
             ends.append(x[1:])
         if sum(map(len, starts)) < 3:
             return None
-        first = metrics.evenly_spaced(np.concatenate(starts), BRIDGE_STATES)
-        last = metrics.evenly_spaced(np.concatenate(ends), BRIDGE_STATES)
+        first = statistics.evenly_spaced(np.concatenate(starts), BRIDGE_STATES)
+        last = statistics.evenly_spaced(np.concatenate(ends), BRIDGE_STATES)
         trace = topology.trace
         moved = np.stack([superpose_states(b[None], a, trace)[0] for a, b in zip(first, last, strict=True)])
         local = np.einsum("saji,saj->sai", topology.frames(first), moved - first)
-        size = float(metrics.rmsd_to(last[:, trace], first[:, trace]).mean())
+        size = float(statistics.rmsd_to(last[:, trace], first[:, trace]).mean())
         return cls(local.astype(np.float32), np.asarray(first[:, trace]), size)
 
     def draw(self, state: Floats, topology: Topology, rng: np.random.Generator) -> NDArray[np.float64]:
         """Return a step f8[A,3] (Å) from a state f[A,3]: that of one of the nearest states, forward or backward."""
-        distance = metrics.rmsd_to(self.states, np.asarray(state)[topology.trace])
+        distance = statistics.rmsd_to(self.states, np.asarray(state)[topology.trace])
         nearest = np.argsort(distance)[:BRIDGE_NEIGHBORS]
         step = self.steps[rng.choice(nearest)] * rng.choice([-1.0, 1.0])
         return np.asarray(np.einsum("aij,aj->ai", topology.frames(np.asarray(state)[None])[0], step))
@@ -188,7 +188,7 @@ def bridge(
     for _ in range(BRIDGE_ROUNDS):
         path = _walk(gap, mean, library, projection, np.random.default_rng(seed), amplitude)
         full_path = np.concatenate([gap.first[None], path, gap.last[None]])
-        size = metrics.step_rmsd(full_path[:, trace])
+        size = statistics.step_rmsd(full_path[:, trace])
         if abs(size - step) < least:
             best, least = path, abs(size - step)
         amplitude *= float(np.clip(step / max(size, 1e-6), 0.3, 3.0))

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from pymol_dsr.shared.messages import BackTestRow
 
+from ..motion import statistics
 from ..motion.superpose import superpose_states
-from ..results import ensemble_metrics as metrics
 from . import continuation
 from .continuation import History, Method, States
 from .drift import drift_fraction
@@ -91,7 +91,7 @@ def drift_ratio(states: States, trace: NDArray[np.int64]) -> float:
     aligned = superpose_states(states, states[-1], trace)[:, trace]
     fifths = np.array_split(aligned, min(5, len(aligned)))
     means = [fifth.mean(0) for fifth in fifths]
-    drift = float(metrics.rmsd_to(means[-1][None], means[0])[0])
+    drift = float(statistics.rmsd_to(means[-1][None], means[0])[0])
     fluctuation = np.mean(
         [np.sqrt(((fifth - mean) ** 2).sum(2).mean()) for fifth, mean in zip(fifths, means, strict=True)]
     )
@@ -104,7 +104,7 @@ def memory(states: States, trace: NDArray[np.int64]) -> float:
     """Return the autocorrelation of states f[S,A,3] at one gap; 1 where they do not vary, NaN for fewer than 4."""
     if len(states) < 4:
         return float("nan")
-    value = float(metrics.autocorrelation([states[:, trace]], [1])[0])
+    value = float(statistics.autocorrelation([states[:, trace]], [1])[0])
     return 1.0 if np.isnan(value) else value
 
 
@@ -146,58 +146,81 @@ def choose_continuation(
 
     check: called between tests, may raise. progress: called with a fraction of 1.
     """
-    count = len(history.states)
     transition = drift_ratio(history.states, history.trace) > DRIFT
     draws = replicas > 1 and not transition
+    leads = _leads(len(history.states), frames)
+    if leads:
+        fraction = drift_fraction(history.states, history.trace)
+        scores = _back_test(history, leads, draws, seed, check, progress)
+        deciding = [lead for lead in leads if lead != LONG_LEAD] or leads
+        tests = {name: {lead: by_lead[lead] for lead in deciding} for name, by_lead in scores.errors.items()}
+        chosen = best_method(tests, fraction > 0.0, STOCHASTIC if draws else ("analog",))
+        unit, kind = "energy score" if draws else "RMSD", "a transition" if transition else "stationary"
+        table = _table(scores, chosen, unit)
+        notes = [f"the states are {kind}, scored by {unit} on the held-out last fifth; {chosen} was taken"]
+        if chosen == "drift":
+            notes.append(f"the latest steps bear out {100 * fraction:.0f} % of their drift: the states go on that far")
+        horizon = tested_horizon([len(history.states), *map(len, history.others)])
+    else:
+        chosen, horizon = "hold", 0
+        table = (BackTestRow(chosen, {}, chosen=True, note="too few states for a test"),)
+        notes = [f"{len(history.states)} states leave none to hold out: hold was taken untested"]
+    method = continuation.METHODS[chosen]
+    return Verdict(chosen, method, table, horizon, transition, draws and chosen in STOCHASTIC, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Outcome of a back-test, by method. errors: at each lead, of each test, Å. steps: of each test, Å RMSD."""
+
+    errors: dict[str, dict[int, list[float]]]
+    steps: dict[str, list[float]]
+
+
+def _back_test(
+    history: History,
+    leads: Sequence[int],
+    draws: bool,
+    seed: int,
+    check: Callable[[], None],
+    progress: Callable[[float], None],
+) -> _Scores:
+    """Score each candidate at each lead, from some known states on. draws: by energy scores, otherwise by RMSD."""
     methods = candidates(history, draws)
-    leads = _leads(count, frames)
-    if not leads:
-        row = BackTestRow("hold", {}, chosen=True, note="too few states for a test")
-        note = f"{count} states leave none to hold out: hold was taken untested"
-        return Verdict("hold", continuation.METHODS["hold"], (row,), 0, transition, notes=(note,))
-    targets = {lead: _origins(count, lead) for lead in leads}
-    longest = max(leads)
+    targets = {lead: _origins(len(history.states), lead) for lead in leads}
     origins = sorted({origin for values in targets.values() for origin in values})
-    scores: dict[str, dict[int, list[float]]] = {name: {lead: [] for lead in leads} for name in methods}
-    steps: dict[str, list[float]] = {name: [] for name in methods}
+    scores = _Scores({name: {lead: [] for lead in leads} for name in methods}, {name: [] for name in methods})
     for number, origin in enumerate(origins):
         known = history.until(origin + 1)
-        plane = metrics.PrincipalPlane.of(known.states[:, known.trace], PLANE)
+        plane = statistics.PrincipalPlane.of(known.states[:, known.trace], PLANE)
         for name, method in methods.items():
             check()
-            drawn = _continuations(method, known, longest, draws and name in STOCHASTIC, seed)
-            steps[name].append(metrics.step_rmsd(np.concatenate([known.states[-1:], drawn[0]])[:, known.trace]))
+            drawn = _continuations(method, known, max(leads), draws and name in STOCHASTIC, seed)
+            step = statistics.step_rmsd(np.concatenate([known.states[-1:], drawn[0]])[:, known.trace])
+            scores.steps[name].append(step)
             for lead in leads:
                 if origin in targets[lead]:
                     truth = history.states[origin + lead][history.trace]
                     ahead = drawn[:, lead - 1][:, known.trace]
-                    score = _energy(ahead, truth, plane) if draws else _rmsd(ahead, truth)
-                    scores[name][lead].append(score)
+                    scores.errors[name][lead].append(_energy(ahead, truth, plane) if draws else _rmsd(ahead, truth))
         progress((number + 1) / len(origins))
-    means = {name: {lead: float(np.mean(values)) for lead, values in by.items()} for name, by in scores.items()}
-    deciding = [lead for lead in leads if lead != LONG_LEAD] or leads
-    fraction = drift_fraction(history.states, history.trace)
-    tests = {name: {lead: scores[name][lead] for lead in deciding} for name in scores}
-    chosen = best_method(tests, fraction > 0.0, STOCHASTIC if draws else ("analog",))
-    unit = "energy score" if draws else "RMSD"
-    kind = "a transition" if transition else "stationary"
-    notes = [f"the states are {kind}, scored by {unit} on the held-out last fifth; {chosen} was taken"]
-    if chosen == "drift":
-        notes.append(f"the latest steps bear out {100 * fraction:.0f} % of their drift: the states go on that far")
-    table = tuple(
+    return scores
+
+
+def _table(scores: _Scores, chosen: str, unit: str) -> tuple[BackTestRow, ...]:
+    """Return the rows of all methods. unit: of the scores, for people."""
+    return tuple(
         BackTestRow(
             name,
             {
-                **{f"{unit} +{lead} (A)": means[name][lead] for lead in leads},
-                "step (A)": float(np.mean(steps[name])),
+                **{f"{unit} +{lead} (A)": float(np.mean(values)) for lead, values in errors.items()},
+                "step (A)": float(np.mean(scores.steps[name])),
             },
             chosen=name == chosen,
-            note=f"{len(origins)} origins" if name == chosen else "",
+            note=f"{len(scores.steps[name])} origins" if name == chosen else "",
         )
-        for name in methods
+        for name, errors in scores.errors.items()
     )
-    horizon = tested_horizon([count, *map(len, history.others)])
-    return Verdict(chosen, methods[chosen], table, horizon, transition, draws and chosen in STOCHASTIC, tuple(notes))
 
 
 def _leads(count: int, frames: int) -> list[int]:
@@ -225,12 +248,12 @@ def _continuations(method: Method, known: History, frames: int, drawn: bool, see
 
 
 def _rmsd(ahead: States, truth: States) -> float:
-    return float(metrics.rmsd_to(ahead, truth).mean())
+    return float(statistics.rmsd_to(ahead, truth).mean())
 
 
-def _energy(ahead: States, truth: States, plane: metrics.PrincipalPlane) -> float:
+def _energy(ahead: States, truth: States, plane: statistics.PrincipalPlane) -> float:
     """Return the energy score (Å RMSD) of states f8[N,K,3] for a true one in the plane."""
-    score = metrics.energy_score(plane.project(ahead), plane.project(truth[None])[0])
+    score = statistics.energy_score(plane.project(ahead), plane.project(truth[None])[0])
     return score / float(np.sqrt(truth.shape[0]))
 
 
@@ -242,10 +265,10 @@ def best_method(tests: Mapping[str, Mapping[int, list[float]]], drifts: bool, ot
     no lead.
     """
     means = {name: {lead: float(np.mean(values)) for lead, values in by.items()} for name, by in tests.items()}
-    held = {lead: max(mean, metrics.STILL) for lead, mean in means["hold"].items()}
+    held = {lead: max(mean, statistics.STILL) for lead, mean in means["hold"].items()}
 
     def ratios(name: str, to: Mapping[int, float]) -> list[float]:
-        return [means[name][lead] / max(to[lead], metrics.STILL) for lead in held]
+        return [means[name][lead] / max(to[lead], statistics.STILL) for lead in held]
 
     best = "hold"
     if drifts:

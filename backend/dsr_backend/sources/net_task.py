@@ -11,11 +11,12 @@ from pymol_dsr.shared.messages import BackTestRow
 from pymol_dsr.shared.source_options import GenerateOptions
 from pymol_dsr.shared.values import ValueFault
 
+from ..motion.statistics import step_rmsd
 from .continuation import States
 from .continue_task import ensure_time_series, even_states
 from .contract import Check, Generated, GenerationTask, Trajectory
 from .fill_task import ensure_two_states, fractions_between, times_between
-from .generator.learn import HELPS, progress_text, rmsd_steps
+from .generator.learn import HELPS, progress_text
 from .generator.model_file import load
 from .generator.training import Training
 from .net import OTHER_STEPS, Net, even_runs
@@ -97,7 +98,7 @@ def _learned_net(task: GenerationTask, name: str) -> tuple[Net, float, tuple[str
     ]
     first_trajectory = task.first_trajectory
     if len(first_trajectory) > 2:
-        moved = float(rmsd_steps(first_trajectory.coordinates[:, net.backbone[:, 1]]).mean())
+        moved = step_rmsd(first_trajectory.coordinates[:, net.backbone[:, 1]])
         even = np.allclose(np.diff(first_trajectory.times), saved.stride, rtol=0.01)
         if even and not 1.0 / OTHER_STEPS < moved / max(protein.step, 1e-6) < OTHER_STEPS:
             lines.append(

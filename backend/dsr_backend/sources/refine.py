@@ -79,7 +79,7 @@ class _Springs:
         self._springs = omm.openmm.CustomExternalForce(f"{0.5 * SPRING}*((x-x0)^2+(y-y0)^2+(z-z0)^2)")
         for name in ("x0", "y0", "z0"):
             self._springs.addPerParticleParameter(name)
-        heavy = [k for k, element in enumerate(prepared.molecule.elements) if element.upper() != "H"]
+        heavy = np.flatnonzero(prepared.molecule.heavy).tolist()
         keys = _keys(prepared.molecule)
         self._held = heavy if held is None else [atom for atom in heavy if keys[atom] in held]
         for atom in self._held:
@@ -106,16 +106,15 @@ def _keys(molecule: Molecule) -> list[Key]:
 
 def _moved_along(molecule: Molecule, prepared: Prepared, state: States, minimum: States) -> States:
     """Return the molecule's own atoms f8[A,3] (Å) where the minimisation moved them."""
-    original = molecule
     places = {key: atom for atom, key in enumerate(_keys(prepared.molecule))}
-    keys = _keys(original)
+    keys = _keys(molecule)
     result = np.array(state, np.float64)
     shifts = np.zeros_like(result)
     for atom, key in enumerate(keys):
         if key in places:
             shifts[atom] = minimum[places[key]] - result[atom]
-    for i, j in original.bonds.tolist():
+    for i, j in molecule.bonds.tolist():
         for atom, heavy in ((i, j), (j, i)):
-            if original.elements[atom].upper() == "H" and keys[atom] not in places:
+            if not molecule.heavy[atom] and keys[atom] not in places:
                 shifts[atom] = shifts[heavy]
     return result + shifts

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from pymol_dsr.shared.messages import BackTestRow
 
+from ..motion import statistics
 from ..motion.superpose import superpose_states
 from ..results import ensemble_metrics as metrics
 from . import gate
@@ -30,6 +31,7 @@ BROKEN = 0.02
 # at most this factor of the best one's. Without memory each step goes anywhere, and a movie of the states jumps.
 STEP_LOSS = 0.15
 STEP_PRICE = 1.1
+STEPS = "step / known"
 
 
 def sample(method: str, states: States, frames: int, rng: np.random.Generator) -> States:
@@ -39,7 +41,7 @@ def sample(method: str, states: States, frames: int, rng: np.random.Generator) -
     fluctuate with the memory that they have in the given order. The last two get the known mean and spread of each
     motion exactly: by chance alone a slow motion would cover less in a short series.
     """
-    if method == "bootstrap" or len(states) < 3:
+    if method == "bootstrap":
         return np.asarray(states[rng.integers(len(states), size=frames)])
     modes = Modes.of(states)
     sizes = np.sqrt((modes.coefficients**2).mean(0))
@@ -69,19 +71,35 @@ def choose_sampler(
     lower recall and divergence together, with the fluctuation and the bonds of the known states. Where these are a
     time series, a sampler with their steps goes before others that are little better.
     """
-    count = len(states)
-    held = max(2, round(HELD_OUT * count))
-    if count - held < MIN_STATES:
+    held = max(2, round(HELD_OUT * len(states)))
+    if len(states) - held < MIN_STATES:
         return "bootstrap", (BackTestRow("bootstrap", {}, chosen=True, note="too few states for a test"),)
-    known, truth = states[:-held], states[-held:]
+    scores = _back_test(states[:-held], states[-held:], topology, projection, seed, check)
+    rmsf = float(statistics.rmsf(states[:-held][:, topology.trace]).mean())
+    chosen = best_sampler(scores, rmsf)
+    return chosen, tuple(BackTestRow(method, row, chosen=method == chosen) for method, row in scores.items())
+
+
+def _back_test(
+    known: States,
+    truth: States,
+    topology: Topology,
+    projection: BondProjection,
+    seed: int,
+    check: Callable[[], None],
+) -> dict[str, dict[str, float]]:
+    """Return the scores of each sampler of known states, by their names in the table.
+
+    Where the known states are a time series, the length of steps over theirs is among the scores.
+    """
     trace, bonds = topology.trace, topology.heavy_bonds
-    lengths = metrics.bond_lengths(known, bonds).mean(0)
+    lengths = statistics.bond_lengths(known, bonds).mean(0)
     ordered = gate.memory(known, trace) >= gate.UNORDERED
-    drawn_states = min(max(FEWEST_DRAWN, len(known)), MOST_DRAWN)
+    count = min(max(FEWEST_DRAWN, len(known)), MOST_DRAWN)
     scores: dict[str, dict[str, float]] = {}
     for method in SAMPLERS:
         check()
-        drawn = sample(method, known, drawn_states, np.random.default_rng(seed))
+        drawn = sample(method, known, count, np.random.default_rng(seed))
         if method != "bootstrap":
             drawn = projection(drawn)
         comparison = metrics.compare_ensembles(drawn[:, trace], truth[:, trace])
@@ -90,30 +108,26 @@ def choose_sampler(
             "recall (A)": comparison.recall,
             "RMSF (A)": comparison.rmsf,
             "RMSF r": comparison.rmsf_correlation,
-            "broken (%)": 100.0 * metrics.broken_bonds(drawn, bonds, lengths),
+            "broken (%)": 100.0 * statistics.broken_bonds(drawn, bonds, lengths),
         }
         if ordered:
-            scores[method]["step / known"] = metrics.step_rmsd(drawn[:, trace]) / metrics.step_rmsd(known[:, trace])
-    known_rmsf = float(metrics.rmsf(known[:, trace]).mean())
+            scores[method][STEPS] = statistics.step_rmsd(drawn[:, trace]) / statistics.step_rmsd(known[:, trace])
+    return scores
+
+
+def best_sampler(scores: Mapping[str, Mapping[str, float]], rmsf: float) -> str:
+    """Return the sampler to take by its scores in a test. rmsf: of the known states, Å."""
     base = scores["bootstrap"]
 
     def loss(method: str) -> float:
-        row = scores[method]
-        return row["JS (bit)"] / max(base["JS (bit)"], 1e-9) + row["recall (A)"] / max(base["recall (A)"], 1e-9)
+        return sum(scores[method][key] / max(base[key], 1e-9) for key in ("JS (bit)", "recall (A)"))
 
-    fit = [
-        method
-        for method in SAMPLERS
-        if method == "bootstrap"
-        or (
-            abs(scores[method]["RMSF (A)"] - known_rmsf) <= RMSF_LOSS * known_rmsf
-            and scores[method]["broken (%)"] <= 100.0 * BROKEN
-        )
-    ]
+    def is_like_the_known(method: str) -> bool:
+        row = scores[method]
+        return abs(row["RMSF (A)"] - rmsf) <= RMSF_LOSS * rmsf and row["broken (%)"] <= 100.0 * BROKEN
+
+    fit = [method for method in scores if method == "bootstrap" or is_like_the_known(method)]
     chosen = min(fit, key=loss)
-    if ordered:
-        limit = STEP_PRICE * loss(chosen)
-        with_steps = [m for m in fit if abs(scores[m]["step / known"] - 1.0) <= STEP_LOSS and loss(m) <= limit]
-        chosen = min(with_steps, key=loss, default=chosen)
-    rows = tuple(BackTestRow(method, scores[method], chosen=method == chosen) for method in SAMPLERS)
-    return chosen, rows
+    limit = STEP_PRICE * loss(chosen)
+    with_steps = [m for m in fit if abs(scores[m].get(STEPS, np.inf) - 1.0) <= STEP_LOSS and loss(m) <= limit]
+    return min(with_steps, key=loss, default=chosen)

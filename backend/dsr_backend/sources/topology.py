@@ -39,10 +39,8 @@ class Topology:
     def of(cls, molecule: Molecule) -> Topology:
         """Return the arrays of a molecule."""
         names = np.array(molecule.names)
-        heavy = np.array([element.upper() not in ("H", "D") for element in molecule.elements])
-        labels = list(zip(molecule.chains, molecule.residue_numbers, molecule.residue_names, strict=True))
-        begins = np.array([k > 0 and labels[k] != labels[k - 1] for k in range(len(labels))])
-        residue = np.cumsum(begins).astype(np.int64)
+        heavy = molecule.heavy
+        residue = residue_indices(molecule)
         corners = np.full((int(residue[-1]) + 1, 3), -1, np.int64)
         polymer = ~np.asarray(molecule.hetatm)
         for corner, name in enumerate(BACKBONE):
@@ -98,6 +96,13 @@ class Topology:
         axes = np.stack([first, np.cross(third, first), third], -1)
         nearest = np.abs(np.arange(len(self.corners))[:, None] - complete).argmin(1)
         return np.asarray(axes[:, nearest[self.residue]])
+
+
+def residue_indices(molecule: Molecule) -> Indices:
+    """Return the number from 0 of each atom's residue, i8[A]."""
+    labels = list(zip(molecule.chains, molecule.residue_numbers, molecule.residue_names, strict=True))
+    begins = [n > 0 and labels[n] != labels[n - 1] for n in range(len(labels))]
+    return np.cumsum(begins).astype(np.int64)
 
 
 def nearest_places(state: Floats, trace: Indices, atoms: Indices) -> Indices:

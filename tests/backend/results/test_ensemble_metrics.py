@@ -2,12 +2,9 @@
 
 import numpy as np
 import pytest
-from dsr_backend.motion.superpose import superpose_states
+from dsr_backend.motion import statistics
 from dsr_backend.results import ensemble_metrics as metrics
 from scipy.spatial.transform import Rotation
-from scipy.special import ndtr
-
-from pymol_dsr.shared.superpose import superpose
 
 RNG = np.random.default_rng(7)
 CHAIN = np.cumsum(RNG.normal(size=(12, 3)), 0) * 2.0
@@ -23,38 +20,6 @@ def ensemble(count=40, spread=0.4):
     return CHAIN + spread * RNG.normal(size=(count, 12, 3))
 
 
-def test_states_superpose_as_one_by_one():
-    states = tumbled(ensemble(5))
-    moved = superpose_states(states, CHAIN)
-    for state, after in zip(states, moved, strict=True):
-        rotation, translation = superpose(state, CHAIN)
-        assert after == pytest.approx(state @ rotation.T + translation)
-    chosen = np.array([0, 3, 7, 9])
-    rotation, translation = superpose(states[2][chosen], CHAIN[chosen])
-    assert superpose_states(states, CHAIN, chosen)[2] == pytest.approx(states[2] @ rotation.T + translation)
-
-
-def test_a_mirror_image_is_not_turned_into_the_molecule():
-    mirrored = CHAIN * [1.0, 1.0, -1.0]
-    assert superpose_states(mirrored[None], CHAIN)[0] != pytest.approx(CHAIN, abs=0.5)
-    assert metrics.rmsd_to(mirrored[None], CHAIN)[0] > 1.0
-
-
-def test_rmsd_is_that_of_superposed_atoms():
-    states = tumbled(ensemble(6))
-    slow = np.sqrt(((superpose_states(states, CHAIN) - CHAIN) ** 2).sum(2).mean(1))
-    assert metrics.rmsd_to(states, CHAIN) == pytest.approx(slow)
-    assert metrics.rmsd_to(states[1:], states[:-1]) == pytest.approx(np.diag(metrics.rmsd_table(states, states), 1))
-
-
-def test_rmsf_of_independent_noise_is_its_size_and_tumbling_changes_nothing():
-    states = ensemble(400, 0.1)
-    values = metrics.rmsf(tumbled(states))
-    # Superposition takes six of 36 degrees of freedom.
-    assert values.mean() == pytest.approx(0.1 * np.sqrt(3.0 * 30.0 / 36.0), rel=0.03)
-    assert values == pytest.approx(metrics.rmsf(states), rel=1e-6)
-
-
 def test_correlation_is_one_for_multiples_and_undefined_without_variation():
     series = np.array([1.0, 3.0, 2.0])
     assert metrics.correlation(series, 2.0 * series + 1.0) == pytest.approx(1.0)
@@ -64,7 +29,7 @@ def test_correlation_is_one_for_multiples_and_undefined_without_variation():
 
 def test_pairwise_rmsd_is_the_mean_of_all_pairs():
     states = ensemble(4)
-    pairs = [metrics.rmsd_to(states[j][None], states[i])[0] for i in range(4) for j in range(i + 1, 4)]
+    pairs = [statistics.rmsd_to(states[j][None], states[i])[0] for i in range(4) for j in range(i + 1, 4)]
     assert metrics.pairwise_rmsd(states) == pytest.approx(np.mean(pairs))
     assert np.isnan(metrics.pairwise_rmsd(states[:1]))
 
@@ -83,7 +48,7 @@ def test_jensen_shannon_is_zero_for_equal_and_one_bit_for_disjoint_histograms():
 
 
 def test_histograms_count_every_state_once_and_pairs_stay_within_trajectories():
-    plane = metrics.PrincipalPlane.of(ensemble())
+    plane = statistics.PrincipalPlane.of(ensemble())
     assert metrics.histogram(plane.project(ensemble(70)), plane).sum() == 70
     two = metrics.transition_histogram([ensemble(10), ensemble(6)], plane, lag=4)
     assert two.sum() == 6 + 2
@@ -115,31 +80,8 @@ def test_contacts_are_counted_as_pairs_within_eight_angstrom():
 def test_recall_is_the_distance_to_the_nearest_state():
     states = ensemble(8)
     assert metrics.recall(states, states[2:4]) == pytest.approx(0.0, abs=1e-6)
-    expected = min(metrics.rmsd_to(states[1:], states[0]))
+    expected = min(statistics.rmsd_to(states[1:], states[0]))
     assert metrics.recall(states[1:], states[:1]) == pytest.approx(expected)
-
-
-def test_autocorrelation_of_a_cosine_is_the_cosine_of_the_lag():
-    moved = np.zeros((12, 3))
-    moved[3], moved[8] = [1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]
-    series = CHAIN + 0.05 * np.cos(2 * np.pi * np.arange(200) / 20.0)[:, None, None] * moved
-    values = metrics.autocorrelation([series], [0, 5, 10, 300])
-    assert values[:3] == pytest.approx([1.0, 0.0, -1.0], abs=0.03) and np.isnan(values[3])
-
-
-def test_crps_of_a_normal_distribution_is_its_closed_form():
-    samples = RNG.normal(2.0, 1.5, 1500)
-    z = (3.0 - 2.0) / 1.5
-    density, below = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi), ndtr(z)
-    closed = 1.5 * (z * (2 * below - 1) + 2 * density - 1 / np.sqrt(np.pi))
-    assert metrics.crps(samples, 3.0) == pytest.approx(closed, rel=0.04)
-    assert metrics.crps(np.array([1.0]), 3.0) == pytest.approx(2.0)
-
-
-def test_broken_bonds_are_those_off_by_more_than_the_tolerance():
-    bonds = np.array([[0, 1], [1, 2]])
-    states = np.array([[[0, 0, 0], [1.5, 0, 0], [3.0, 0, 0]], [[0, 0, 0], [1.75, 0, 0], [3.2, 0, 0]]], float)
-    assert metrics.broken_bonds(states, bonds, np.array([1.5, 1.5])) == pytest.approx(0.25)
 
 
 def test_clashes_leave_out_atoms_up_to_three_bonds_apart():

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dsr_backend.sources.backmap import ALPHAS, BACKBONE, BACKBONE_WITH_OXYGEN, BackMap, clashes, residue_indices
+from dsr_backend.sources.backmap import ALPHAS, BACKBONE, BACKBONE_WITH_OXYGEN, BackMap, clashes
+from dsr_backend.sources.topology import residue_indices
 from scipy.spatial.transform import Rotation
 
 from pymol_dsr.shared.molecule import COLUMNS, Molecule

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from dsr_backend.motion.forecast import extrapolate_atoms, fit_forecast
-from dsr_backend.results.ensemble_metrics import PrincipalPlane, autocorrelation, rmsd_to
+from dsr_backend.motion.statistics import PrincipalPlane, autocorrelation, rmsd_to
 from dsr_backend.sources import continuation, drift
 from dsr_backend.sources.continuation import METHODS, History
 from dsr_backend.sources.drift import LEAST_STATES, expected_drift, reliable_fraction, soft_motions

@@ -4,9 +4,11 @@ import sys
 
 import numpy as np
 import pytest
-from dsr_backend.results.ensemble_metrics import bond_lengths, rmsd_to
+from dsr_backend.motion.statistics import bond_lengths, rmsd_to
+from dsr_backend.runtime.errors import Cancelled
 from dsr_backend.sources.contract import Trajectory
 from dsr_backend.sources.generate import generate
+from dsr_backend.sources.simulation import targeted
 
 from pymol_dsr.shared.source_options import GenerateOptions
 from pymol_dsr.shared.values import ValueFault
@@ -63,6 +65,26 @@ def test_a_targeted_path_is_no_straight_line(peptide):
     }
     # Half-way on straight lines the chain is too short.
     assert lengths["straight"].min() < 3.6 < lengths["targeted"].min()
+
+
+def test_a_targeted_path_can_be_cancelled_while_it_minimises(peptide, monkeypatch):
+    pytest.importorskip("openmm")
+    molecule, ends = peptide
+    calls = 0
+
+    def check():
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise Cancelled
+
+    def progress(fraction, left):
+        pytest.fail("the simulation ran")
+
+    monkeypatch.setattr(targeted, "PICOSECONDS_AN_ANGSTROM", 0.0)
+    monkeypatch.setattr(targeted, "LEAST_PICOSECONDS", 0.0)
+    with pytest.raises(Cancelled):
+        targeted.pulled(molecule, ends[0], ends[1], 1, 0, check, progress)
 
 
 @pytest.mark.parametrize("method", ["minimised", "targeted"])

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from dsr_backend.motion import statistics
 from dsr_backend.motion.superpose import superpose_states
-from dsr_backend.results import ensemble_metrics as metrics
 from dsr_backend.sources import filling
 from dsr_backend.sources.backmap import Relaxation
 from dsr_backend.sources.elastic_path import elastic_path
@@ -36,7 +36,7 @@ def test_a_path_begins_and_ends_at_the_states_and_advances(method):
     gap = filling.Gap.of(FIRST, moved(LAST), TOPOLOGY)
     path = method(gap, np.concatenate([[0.0], FRACTIONS, [1.0]]))
     assert path[0] == pytest.approx(gap.first, abs=1e-6) and path[-1] == pytest.approx(gap.last, abs=1e-3)
-    remaining = metrics.rmsd_to(path, gap.last)
+    remaining = statistics.rmsd_to(path, gap.last)
     assert (np.diff(remaining) < 0).all()
 
 
@@ -78,7 +78,9 @@ def test_analogs_follow_another_trajectory_backward_too_and_need_one_that_is_nea
     truth = np.stack([bent(angle) for angle in 0.8 * FRACTIONS**2])
     path = filling.analog(gap, FRACTIONS)
     assert path is not None
-    assert metrics.rmsd_to(path, truth).max() < 0.5 * metrics.rmsd_to(filling.straight(gap, FRACTIONS), truth).max()
+    assert (
+        statistics.rmsd_to(path, truth).max() < 0.5 * statistics.rmsd_to(filling.straight(gap, FRACTIONS), truth).max()
+    )
     backward = filling.Gap.of(FIRST, LAST, TOPOLOGY, [other_path[::-1]])
     assert filling.analog(backward, FRACTIONS) == pytest.approx(path, abs=0.2)
     far = filling.Gap.of(FIRST, LAST, TOPOLOGY, [other_path + 4.0 * np.random.default_rng(0).normal(size=(1, 30, 3))])
@@ -97,12 +99,12 @@ def test_a_bridge_meets_its_ends_with_steps_of_the_known_size():
     gap = filling.Gap.of(FIRST, LAST, TOPOLOGY)
     path = filling.bridge(gap, filling.straight(gap, FRACTIONS), library, projection, rng, library.size)
     full_path = np.concatenate([gap.first[None], path, gap.last[None]])
-    steps = metrics.rmsd_to(full_path[1:, TOPOLOGY.trace], full_path[:-1, TOPOLOGY.trace])
+    steps = statistics.rmsd_to(full_path[1:, TOPOLOGY.trace], full_path[:-1, TOPOLOGY.trace])
     assert steps.mean() == pytest.approx(library.size, rel=0.15)
     # The last step is one among others: the end is met without a jump.
     assert steps[-1] < 2.0 * library.size
-    lengths = metrics.bond_lengths(np.stack([FIRST, LAST]), TOPOLOGY.bonds).mean(0)
-    assert metrics.broken_bonds(path, TOPOLOGY.bonds, lengths) < 0.02
+    lengths = statistics.bond_lengths(np.stack([FIRST, LAST]), TOPOLOGY.bonds).mean(0)
+    assert statistics.broken_bonds(path, TOPOLOGY.bonds, lengths) < 0.02
 
 
 def meeting_side_chains() -> tuple[Molecule, np.ndarray, np.ndarray]:

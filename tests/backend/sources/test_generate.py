@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from dsr_backend.results import ensemble_metrics as metrics
+from dsr_backend.motion import statistics
 from dsr_backend.sources import net
 from dsr_backend.sources.contract import Trajectory
 from dsr_backend.sources.generate import TASKS, generate
@@ -63,10 +63,10 @@ def test_a_steady_motion_is_continued_with_whole_bonds_and_a_table():
     result = run(trajectory(40), task="continue", frames=10)
     assert result.method != "hold" and result.times.tolist() == list(range(41, 51))
     truth = trajectory(50, 0.0).coordinates[40:]
-    held = metrics.rmsd_to(truth, trajectory(40).coordinates[-1])
-    assert (metrics.rmsd_to(result.coordinates, truth)[4:] < 0.6 * held[4:]).all()
-    lengths = metrics.bond_lengths(trajectory(40).coordinates, TOPOLOGY.bonds).mean(0)
-    assert metrics.broken_bonds(result.coordinates, TOPOLOGY.bonds, lengths) == 0.0
+    held = statistics.rmsd_to(truth, trajectory(40).coordinates[-1])
+    assert (statistics.rmsd_to(result.coordinates, truth)[4:] < 0.6 * held[4:]).all()
+    lengths = statistics.bond_lengths(trajectory(40).coordinates, TOPOLOGY.bonds).mean(0)
+    assert statistics.broken_bonds(result.coordinates, TOPOLOGY.bonds, lengths) == 0.0
     assert {row.method for row in result.table} >= {"hold", "straight", result.method}
     assert any("transition" in note for note in result.notes)
 
@@ -76,7 +76,7 @@ def test_uneven_times_are_continued_at_the_median_gap():
     states = bending(0.5 * times).astype(np.float32)
     result = run(Trajectory(states, times), task="continue", frames=5, method="straight")
     assert result.times.tolist() == [60.0, 61.0, 62.0, 63.0, 64.0]
-    assert metrics.rmsd_to(result.coordinates, bending(0.5 * result.times)).max() < 0.05
+    assert statistics.rmsd_to(result.coordinates, bending(0.5 * result.times)).max() < 0.05
 
 
 def test_replicas_of_a_method_that_draws_differ_and_seeds_repeat_them():
@@ -103,9 +103,11 @@ def test_models_are_not_continued_but_sampled():
 def test_samples_fluctuate_as_the_known_states_with_whole_bonds(method):
     known = models(60).coordinates
     drawn = run(models(60), task="sample", method=method, frames=200).coordinates
-    assert metrics.rmsf(drawn).mean() == pytest.approx(metrics.rmsf(known).mean(), rel=0.1)
-    lengths = metrics.bond_lengths(known, TOPOLOGY.bonds).mean(0)
-    assert metrics.broken_bonds(drawn, TOPOLOGY.bonds, lengths) <= metrics.broken_bonds(known, TOPOLOGY.bonds, lengths)
+    assert statistics.rmsf(drawn).mean() == pytest.approx(statistics.rmsf(known).mean(), rel=0.1)
+    lengths = statistics.bond_lengths(known, TOPOLOGY.bonds).mean(0)
+    assert statistics.broken_bonds(drawn, TOPOLOGY.bonds, lengths) <= statistics.broken_bonds(
+        known, TOPOLOGY.bonds, lengths
+    )
 
 
 def test_no_horizon_is_longer_than_the_tested_one():
@@ -147,8 +149,8 @@ def test_a_path_with_fluctuations_has_their_steps_and_needs_known_ones():
     drawn = run(ends, known, task="fill", frames=9, sample=True, method="straight", seed=3)
     full_path = np.concatenate([ends.coordinates[:1], drawn.coordinates, ends.coordinates[1:]])
     trace = TOPOLOGY.trace
-    assert metrics.step_rmsd(full_path[:, trace]) == pytest.approx(
-        metrics.step_rmsd(known.coordinates[:, trace]), rel=0.15
+    assert statistics.step_rmsd(full_path[:, trace]) == pytest.approx(
+        statistics.step_rmsd(known.coordinates[:, trace]), rel=0.15
     )
     with pytest.raises(ValueFault, match=r"sample=1.*2 states are too few"):
         run(ends, task="fill", frames=9, sample=True)
@@ -182,8 +184,8 @@ def test_a_net_is_trained_and_generates_by_all_tasks(monkeypatch):
     for k in range(1, 420):
         noise[k] = 0.9 * noise[k - 1] + 0.05 * np.random.default_rng(k).normal(size=BODY.shape)
     known = Trajectory((BODY + noise).astype(np.float32), np.arange(420.0))
-    lengths = metrics.bond_lengths(known.coordinates, TOPOLOGY.bonds).mean(0)
-    known_breaks = metrics.broken_bonds(known.coordinates, TOPOLOGY.bonds, lengths)
+    lengths = statistics.bond_lengths(known.coordinates, TOPOLOGY.bonds).mean(0)
+    known_breaks = statistics.broken_bonds(known.coordinates, TOPOLOGY.bonds, lengths)
     ends = Trajectory(known.coordinates[[10, 14]], known.times[[10, 14]])
     for trajectories, options, count in (
         ([known], {"task": "continue", "frames": 4, "replicas": 2}, 8),
@@ -193,7 +195,7 @@ def test_a_net_is_trained_and_generates_by_all_tasks(monkeypatch):
         result = run(*trajectories, method="net", **options)
         assert result.method == "net" and len(result.coordinates) == count == len(result.times)
         assert np.isfinite(result.coordinates).all()
-        assert metrics.broken_bonds(result.coordinates, TOPOLOGY.bonds, lengths) <= known_breaks
+        assert statistics.broken_bonds(result.coordinates, TOPOLOGY.bonds, lengths) <= known_breaks
         assert "adds nothing" in result.notes[1] and result.table[0].scores["held-out loss / prior"] == 1.0
 
 

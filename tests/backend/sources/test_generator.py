@@ -120,13 +120,15 @@ def test_roots_of_a_covariance_multiply_to_it():
 
 
 @pytest.mark.parametrize("steps", [5, 10])
-def test_without_the_net_the_sampler_draws_the_normal_distribution(steps):
-    drawn = sampler.sample(lambda x, a: denoised(x, a, torch.zeros_like(x)), (60_000, 1, 6), GENERATOR, steps)
+def test_without_the_net_the_sampler_draws_the_normal_distribution(monkeypatch, steps):
+    monkeypatch.setattr(sampler, "STEPS", steps)
+    drawn = sampler.sample(lambda x, a: denoised(x, a, torch.zeros_like(x)), (60_000, 1, 6), GENERATOR)
     assert drawn.mean((0, 1)).numpy() == pytest.approx(np.zeros(6), abs=0.02)
     assert drawn.var((0, 1)).numpy() == pytest.approx(np.ones(6), rel=0.02)
 
 
-def test_the_sampler_draws_a_narrower_distribution_where_the_net_knows_it():
+def test_the_sampler_draws_a_narrower_distribution_where_the_net_knows_it(monkeypatch):
+    monkeypatch.setattr(sampler, "STEPS", 10)
     # Data of N(0.7, 0.4²): the exact F is known.
     mean, spread = 0.7, 0.4
 
@@ -136,7 +138,7 @@ def test_the_sampler_draws_a_narrower_distribution_where_the_net_knows_it():
         network = (clean - x / (1.0 + a**2)) * (1.0 + a**2).sqrt() / a
         return denoised(x, level, network)
 
-    drawn = sampler.sample(exact, (40_000, 1, 1), GENERATOR, 10)
+    drawn = sampler.sample(exact, (40_000, 1, 1), GENERATOR)
     assert float(drawn.mean()) == pytest.approx(mean, abs=0.02)
     # The steps add the noise of a normal distribution of size 1, at the last level 0.15 too.
     assert spread < float(drawn.std()) < 0.48
@@ -150,7 +152,8 @@ def test_the_target_of_the_net_gives_the_clean_increments_again():
 
 
 @pytest.mark.parametrize("chart", list(CHARTS))
-def test_at_its_start_the_generator_is_the_prior(chart):
+def test_at_its_start_the_generator_is_the_prior(monkeypatch, chart):
+    monkeypatch.setattr(sampler, "STEPS", 5)
     net = model(chart=chart)
     context = net.after([TRAJECTORY[:4]])
     vectors, index = net.encode(context)
@@ -159,7 +162,7 @@ def test_at_its_start_the_generator_is_the_prior(chart):
     replicated = net.after(
         [Frames(*(p.expand(3000, *p.shape) for p in (TRAJECTORY[9].rotations, TRAJECTORY[9].origins)))]
     )
-    by = net.prior.chart.increments(replicated.anchor, net.draw(replicated, GENERATOR, 5)) - replicated.mean
+    by = net.prior.chart.increments(replicated.anchor, net.draw(replicated, GENERATOR)) - replicated.mean
     covariance = (by.flatten(1).T @ by.flatten(1) / len(by)).diagonal()
     root = net.prior.step.root
     # Superposed frames have no moves of the whole.

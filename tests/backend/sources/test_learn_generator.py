@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from dsr_backend.motion.statistics import step_rmsd
 from dsr_backend.runtime.errors import Cancelled
 from dsr_backend.sources import model_file as shared_file
 from dsr_backend.sources.generator import learn as learning
@@ -104,7 +105,7 @@ def test_a_generator_comes_back_as_it_was(saved, tmp_path):
     for number in range(2):
         generators = [saved.generator(number), restored.generator(number)]
         context = generators[0].alone(3)
-        drawn = [net.draw(context, torch.Generator().manual_seed(1), 2).origins for net in generators]
+        drawn = [net.draw(context, torch.Generator().manual_seed(1)).origins for net in generators]
         assert drawn[0].numpy() == pytest.approx(drawn[1].numpy(), abs=1e-4)
     assert restored.generator(1).residues.linked.tolist() == [True, True, True, False, True, True]
 
@@ -183,7 +184,7 @@ def test_trajectories_of_one_protein_belong_together_and_each_protein_has_its_ba
     result = learned(tmp_path / "net.dsrm", [*separate, ANOTHER])
     assert [(protein.name, protein.steps) for protein in result.saved.proteins] == [("run0", 518), ("seven", 119)]
     assert "run0: 518 steps in 2 trajectories of 5 residues" in result.notes
-    assert result.saved.proteins[0].step == pytest.approx(learning.rmsd_steps(ONE.runs[0][:, :, 1]).mean(), rel=0.1)
+    assert result.saved.proteins[0].step == pytest.approx(step_rmsd(ONE.runs[0][:, :, 1]), rel=0.1)
     assert result.saved.priors[0].shift.shape != result.saved.priors[1].shift.shape
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from dsr_backend.results import ensemble_metrics as metrics
+from dsr_backend.motion import statistics
 from dsr_backend.sources.projection import BondProjection, disjoint_groups, pairs_of
 from dsr_backend.sources.topology import Topology
 
@@ -37,12 +37,12 @@ def test_known_states_stay_as_they_are():
 
 def test_broken_states_get_the_known_lengths():
     broken = KNOWN + 0.5 * np.random.default_rng(1).normal(size=(20, *KNOWN.shape))
-    lengths = metrics.bond_lengths(KNOWN[None], TOPOLOGY.bonds)[0]
-    assert metrics.broken_bonds(broken, TOPOLOGY.bonds, lengths) > 0.5
+    lengths = statistics.bond_lengths(KNOWN[None], TOPOLOGY.bonds)[0]
+    assert statistics.broken_bonds(broken, TOPOLOGY.bonds, lengths) > 0.5
     mended = projection()(broken)
-    assert metrics.broken_bonds(mended, TOPOLOGY.bonds, lengths) == 0.0
+    assert statistics.broken_bonds(mended, TOPOLOGY.bonds, lengths) == 0.0
     angles = np.concatenate(pairs_of(TOPOLOGY.bonds, len(MOLECULE)))
-    deviation = metrics.bond_lengths(mended, angles) - metrics.bond_lengths(KNOWN[None], angles)[0]
+    deviation = statistics.bond_lengths(mended, angles) - statistics.bond_lengths(KNOWN[None], angles)[0]
     assert np.abs(deviation).mean() < 0.1
     # Nearest states, not just any with these lengths: they move by less than the noise.
     assert np.sqrt(((mended - broken) ** 2).sum(2).mean()) < 0.5 * np.sqrt(3.0)

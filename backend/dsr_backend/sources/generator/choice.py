@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...results.ensemble_metrics import energy_score
+from ...motion.statistics import energy_score
 from .charts import CHARTS
 from .frames import Frames
 from .prior import MEMORY, Prior, past_increments

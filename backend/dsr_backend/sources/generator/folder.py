@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymol_dsr.shared import states as states_text
+from pymol_dsr.shared.chains import LONGEST_PEPTIDE_BOND, chain_numbers
 from pymol_dsr.shared.values import ValueFault
 
 from ..contract import Check
@@ -20,8 +21,6 @@ from .learn import ProteinStates, Spacing, hold_out
 INSTALL = 'pip install "pymol-dsr[backend,stream]"'
 TRAJECTORIES = (".xtc", ".trr", ".dcd")
 NAMES = ("N", "CA", "C")
-LONGEST_LINK = 2.0
-"""Å. Farther apart, C and the next N are of two chains."""
 MOST_BYTES = 4 * 10**9
 SAME_TIME = 1e-3
 
@@ -160,11 +159,8 @@ def _read(universe: Any, state_numbers: Sequence[int], corners: NDArray[np.int64
 def _chains(universe: Any, corners: NDArray[np.int64], first: NDArray[np.float32]) -> tuple[int, ...]:
     """Return the number of the chain of each residue, from 0; first: a backbone f4[R,3,3] (Å)."""
     labels = universe.atoms.segids[corners[:, 1]].tolist()
-    links = np.linalg.norm(first[:-1, 2] - first[1:, 0], axis=1)
-    chains = [0]
-    for number, length in enumerate(links.tolist()):
-        chains.append(chains[-1] + (length > LONGEST_LINK or labels[number] != labels[number + 1]))
-    return tuple(chains)
+    bonds = np.linalg.norm(first[:-1, 2] - first[1:, 0], axis=1)
+    return chain_numbers(labels, bonds, LONGEST_PEPTIDE_BOND)
 
 
 def _spacing(state_numbers: Sequence[int], picoseconds: float, path: Path) -> Spacing:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pymol_dsr.shared.learn_options import GeneratorOptions
 from pymol_dsr.shared.values import JsonObject, ValueFault
 
-from ...results.ensemble_metrics import rmsd_to
+from ...motion.statistics import step_rmsds
 from ...runtime import distributed
 from ...runtime.device import choose_device
 from ...runtime.errors import Cancelled
@@ -31,7 +31,6 @@ from .model_file import (
     SavedGenerator,
     from_bytes,
     residues_of,
-    resumed,
     save,
 )
 from .residues import Residues
@@ -122,7 +121,7 @@ def learn(
     priors = earlier.priors if earlier else None
     training = Training(runs, len(vocabulary), preset, options.seed, choose_device(device), priors)
     if earlier:
-        resumed(earlier, training)
+        training.go_on(earlier.tensors, earlier.curve, earlier.step_ratios)
     known = tuple(
         KnownProtein(protein.name, protein.residues, protein.chains, protein.steps, step_length(protein))
         for protein in proteins
@@ -227,13 +226,8 @@ def residues_with(
 
 def step_length(protein: ProteinStates) -> float:
     """Return the mean RMSD in Å of Cα from state to state, without moves of the whole."""
-    lengths = [rmsd_steps(run[:, :, 1]) for run in protein.runs]
+    lengths = [step_rmsds(run[:, :, 1]) for run in protein.runs]
     return float(np.concatenate(lengths).mean())
-
-
-def rmsd_steps(states: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the superposed RMSD f8[S-1] in Å from each of states f[S,N,3] to the next."""
-    return rmsd_to(states[:-1], states[1:])
 
 
 def hold_out(names: Sequence[str]) -> Collection[str]:

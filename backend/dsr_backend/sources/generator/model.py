@@ -151,28 +151,26 @@ class Generator:
         return network
 
     @torch.no_grad()
-    def draw(self, context: Context, generator: torch.Generator, steps: int = sampler.STEPS) -> Frames:
+    def draw(self, context: Context, generator: torch.Generator) -> Frames:
         """Return frames [B,R] drawn after a context. A forward step takes the best candidates by `steps`."""
         vectors, index = self.encode(context)
         if not (context.forward and self.steps.selects):
-            return self._drawn(context, vectors, index, generator, steps)
+            return self._drawn(context, vectors, index, generator)
         repeated = context.repeated(CANDIDATES)
         vectors, index = vectors.repeat_interleave(CANDIDATES, 0), index.repeat_interleave(CANDIDATES, 0)
-        candidates = self._drawn(repeated, vectors, index, generator, steps)
+        candidates = self._drawn(repeated, vectors, index, generator)
         lengths = log_steps(repeated.anchor, candidates).reshape(-1, CANDIDATES)
         chosen = self.steps.choose(lengths, generator)
         rows = torch.arange(len(chosen), device=chosen.device) * CANDIDATES + chosen
         return candidates[rows]
 
-    def _drawn(
-        self, context: Context, vectors: Tensor, index: Tensor, generator: torch.Generator, steps: int
-    ) -> Frames:
+    def _drawn(self, context: Context, vectors: Tensor, index: Tensor, generator: torch.Generator) -> Frames:
         """Return one state [B,R] for each example, from its context vectors f[B,R,H] and neighbours i8[B,R,N]."""
 
         def denoise(x: Tensor, level: Tensor) -> Tensor:
             return denoised(x, level, self.network(x, level, context, vectors, index))
 
-        white = sampler.sample(denoise, tuple(context.mean.shape), generator, steps)
+        white = sampler.sample(denoise, tuple(context.mean.shape), generator)
         return self.prior.chart.moved(context.anchor, context.mean + self.coloured(white, context))
 
     def step_ratio(self, context: Context, following: Tensor, generator: torch.Generator) -> StepRatio:

@@ -19,7 +19,7 @@ from .model import Generator, Network, Preset
 from .prior import FEATURES, MEMORY, Normal, Prior
 from .residues import Residues
 from .selection import StepRatio
-from .training import Measurement, Training
+from .training import Measurement
 
 MOST_PROTEINS = 100
 MOST_RESIDUES = 400
@@ -181,11 +181,6 @@ def from_bytes(data: bytes) -> SavedGenerator:
         _curve(description.get("curve")),
         {name: tensor for name, tensor in tensors.items() if not name.startswith("proteins.")},
     )
-
-
-def resumed(saved: SavedGenerator, training: Training) -> None:
-    """Have a training on the same data go on where a saved one was."""
-    training.go_on(saved.tensors, saved.curve, saved.step_ratios)
 
 
 def residues_of(names: Sequence[str], chains: Sequence[int], vocabulary: Sequence[str], local: Tensor) -> Residues:

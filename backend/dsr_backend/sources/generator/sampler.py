@@ -13,22 +13,20 @@ HIGHEST, LOWEST = 12.0, 0.15
 """Noise levels of the first and the last step."""
 
 
-def levels(steps: int = STEPS) -> list[float]:
-    """Return the noise levels of the steps, falling, with 0 at the end."""
-    ratio = float((LOWEST / HIGHEST) ** (1.0 / max(steps - 1, 1)))
-    return [*(HIGHEST * ratio**k for k in range(steps)), 0.0]
+def levels() -> list[float]:
+    """Return the noise levels of the STEPS steps, falling, with 0 at the end."""
+    ratio = float((LOWEST / HIGHEST) ** (1.0 / (STEPS - 1)))
+    return [*(HIGHEST * ratio**k for k in range(STEPS)), 0.0]
 
 
-def sample(
-    denoise: Callable[[Tensor, Tensor], Tensor], shape: tuple[int, ...], generator: torch.Generator, steps: int = STEPS
-) -> Tensor:
+def sample(denoise: Callable[[Tensor, Tensor], Tensor], shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Return samples f[shape] in the metric of the covariance.
 
     denoise: D(x, a), of x f[shape] and levels f[B]. Each step draws from the exact distribution of x at level b given x
     at level a where D is that of a normal distribution: D + r (x − D), r = b²/a², with the variance
     b² (1 − r) + (1 − r)² a² / (1 + a²).
     """
-    schedule = levels(steps)
+    schedule = levels()
     x: Tensor = (1.0 + schedule[0] ** 2) ** 0.5 * torch.randn(shape, generator=generator, device=generator.device)
     for a, b in itertools.pairwise(schedule):
         clean = denoise(x, x.new_full((shape[0],), a))

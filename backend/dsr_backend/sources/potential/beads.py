@@ -10,23 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.amino_acids import LETTERS, PROTONATION_STATES
+from pymol_dsr.shared.chains import LONGEST_CALPHA_STEP, chain_numbers
 from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.values import ValueFault
 
-from ..backmap import residue_indices
+from ..topology import residue_indices
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-TYPES = (
-    *("ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE"),
-    *("LEU", "LYS", "MET", "PHE", "PRO", "SER", "THR", "TRP", "TYR", "VAL"),
-    "X",
-)
+TYPES = (*LETTERS, "X")
 """Types of beads: the amino acids, and X for any other residue with a Cα."""
-_SYNONYMS = {"HID": "HIS", "HIE": "HIS", "HIP": "HIS", "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "CYX": "CYS"}
-GAP = 5.5
-"""Å. Two consecutive Cα farther apart are no neighbours of a chain."""
 MOST_BEADS = 150
 RIDGE = 1e-6
 MOST_DISTANCES = 300
@@ -51,7 +46,7 @@ class Protein:
     @cached_property
     def types(self) -> Indices:
         """Types of the beads, i8[N], as indices of TYPES."""
-        names = [_SYNONYMS.get(name, name) for name in self.residues]
+        names = [PROTONATION_STATES.get(name, name) for name in self.residues]
         return np.array([TYPES.index(name) if name in TYPES else len(TYPES) - 1 for name in names])
 
     def runs(self, length: int) -> Indices:
@@ -89,17 +84,13 @@ def beads_of(molecule: Molecule, coordinates: NDArray[np.floating[Any]]) -> tupl
     if len(atoms) < 4:
         raise ValueFault(f"a potential needs at least four residues with Cα, and there are {len(atoms)}")
     steps = np.linalg.norm(np.diff(coordinates[atoms], axis=0), axis=1)
-    labels = [molecule.chains[atom] for atom in atoms]
-    broken = [
-        step > GAP or label != next_label for step, label, next_label in zip(steps, labels, labels[1:], strict=False)
-    ]
-    chains = tuple(np.concatenate([[0], np.cumsum(broken)]).astype(int).tolist())
+    chains = chain_numbers([molecule.chains[atom] for atom in atoms], steps, LONGEST_CALPHA_STEP)
     return Protein(tuple(molecule.residue_names[atom] for atom in atoms), chains), atoms
 
 
 def constraint_groups(molecule: Molecule) -> Indices:
     """Return the number from 0 of each atom's group, i8[A]: a heavy atom with its hydrogens, whose bonds are fixed."""
-    heavy = np.array([element.upper() != "H" for element in molecule.elements])
+    heavy = molecule.heavy
     group = np.full(len(molecule), -1, np.int64)
     group[heavy] = np.arange(np.count_nonzero(heavy))
     for first, second in molecule.bonds.tolist():

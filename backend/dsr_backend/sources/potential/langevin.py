@@ -13,7 +13,7 @@ from .priors import BOLTZMANN
 MASS = 12.0
 """amu of each bead."""
 FRICTION = 1.0
-"""Per ps."""
+"""Per ps; 0 keeps the energy."""
 TIME_UNIT = 48.88821
 """fs in √(amu Å² / (kcal/mol))."""
 STEP = 10.0
@@ -33,18 +33,13 @@ class Langevin:
         x: torch.Tensor,
         temperature: float,
         generator: torch.Generator,
-        step: float = STEP,
-        friction: float = FRICTION,
         v: torch.Tensor | None = None,
     ) -> None:
-        """Begin. generator: of the positions' device.
-
-        temperature: K; step: fs; friction: per ps, 0 keeps the energy. v: None draws it at the temperature.
-        """
+        """Begin. temperature: K. generator: of the positions' device. v: None draws it at the temperature."""
         self._force, self._generator = force, generator
         self._thermal = BOLTZMANN * temperature
-        self._dt = step / TIME_UNIT
-        self._decay = math.exp(-friction * 1e-3 * step)
+        self._dt = STEP / TIME_UNIT
+        self._decay = math.exp(-FRICTION * 1e-3 * STEP)
         self.x = x.clone()
         self.v = self._noise() * math.sqrt(self._thermal / MASS) if v is None else v.clone()
         self._f = force(self.x)
@@ -70,10 +65,6 @@ class Langevin:
             self.x = self.x + half * self.v
             self._f = self._force(self.x)
             self.v += half / MASS * self._f
-
-    def temperature(self) -> float:
-        """Return the temperature of the velocities in K."""
-        return float(MASS * self.v.square().mean() / BOLTZMANN)
 
     def flown_apart(self, bonds: torch.Tensor) -> torch.Tensor:
         """Whether each replica [R] has a bond [K,2] that is too long, or no finite position."""

@@ -23,7 +23,7 @@ from .calibrate import calibrate, feature_statistics
 from .network import GraphNetwork
 from .potential import Potential, Trained
 from .priors import Priors
-from .train import Frames, Training, train
+from .train import BeadStates, Training, train
 
 LEAST_FRAMES = 100
 CENTRES = 64
@@ -45,7 +45,7 @@ class LearningData:
     """Frames of a protein. force_noise: rms force on beads in kcal/mol/Å before and after its map, where known."""
 
     name: str
-    frames: Frames
+    frames: BeadStates
     temperature: float
     force_noise: tuple[float, float] | None = None
 
@@ -63,7 +63,7 @@ def simulated(name: str, label: str, forces: bool | None) -> LearningData:
         force_map = ForceMap(molecule, atoms, (states.forces[k : k + CHUNK] for k in rows))
         mapped = np.concatenate([force_map(states.forces[k : k + CHUNK]) for k in rows]).astype(np.float32)
         noise = force_noise(states.forces[:, atoms], mapped)
-    frames = Frames(protein, beads, mapped, states.replicas.astype(np.int64))
+    frames = BeadStates(protein, beads, mapped, states.replicas.astype(np.int64))
     return LearningData(label, frames, options.temperature, noise)
 
 
@@ -76,7 +76,7 @@ def of_frames(name: str, protein: Protein, beads: NDArray[np.float32], options: 
     """Return frames [F,N,3] in Å without forces. Raises ValueFault where forces are wanted."""
     if options.forces:
         raise ValueFault(f"forces 1: none are known of {name}; only dsr_simulate keeps them: leave forces= out")
-    return LearningData(name, Frames(protein, beads, None, np.zeros(len(beads), np.int64)), options.temperature)
+    return LearningData(name, BeadStates(protein, beads, None, np.zeros(len(beads), np.int64)), options.temperature)
 
 
 def learn(
@@ -100,21 +100,21 @@ def learn(
     _check(data)
     check()
     report(0.0, "priors")
-    run = _Run(data, options, report, check, earlier, device, keep, clock)
+    learner = _Learner(data, options, report, check, earlier, device, keep, clock)
     try:
-        run.train()
+        learner.train()
         if options.calibrate:
-            run.calibrate()
+            learner.calibrate()
     except Cancelled:
-        if run.has_learned:
-            run.keep()
-            log(run.cancelled_text())
+        if learner.has_learned:
+            learner.keep()
+            log(learner.cancelled_text())
         raise
-    run.keep()
-    return run.potential.to(CPU), run.record(), tuple(run.lines())
+    learner.keep()
+    return learner.potential.to(CPU), learner.record(), tuple(learner.lines())
 
 
-class _Run:
+class _Learner:
     """A potential that is being learned."""
 
     def __init__(
@@ -293,7 +293,7 @@ def _check(data: Sequence[LearningData]) -> None:
         raise ValueFault(f"the temperatures differ ({named}): a potential is of one temperature")
 
 
-def _spacing(frames: Frames, centres: NDArray[np.float32]) -> float:
+def _spacing(frames: BeadStates, centres: NDArray[np.float32]) -> float:
     chosen = np.unique(np.linspace(0, len(frames.beads) - 1, QUERIES).astype(np.int64))
     return float(np.quantile(nearest_distance(frames.beads[chosen], centres), 0.95))
 
@@ -308,8 +308,9 @@ def _lines(
     lines.append(_error_text(training))
     for name, values in gaps.items():
         if values:
-            ends = f"from {values[0]:.2f} to {float(np.mean(values[-5:])):.2f} deviations"
-            lines.append(f"{name}: calibrated with the averages of its frames; their gap fell {ends}")
+            first, last = values[0], float(np.mean(values[-5:]))
+            change = f"{'fell' if last < first else 'rose'} from {first:.2f} to {last:.2f} deviations"
+            lines.append(f"{name}: calibrated with the averages of its frames; their gap {change}")
     if not gaps:
         lines.append("not calibrated: the populations of its states are those of force matching, which may be far off")
     if flown_apart:

@@ -22,7 +22,7 @@ from pymol_dsr.shared.values import ValueFault
 from ..contract import Check
 from .beads import MOST_BEADS, ForceMap, beads_of
 from .learn import CHUNK, LearningData, force_noise
-from .train import Frames
+from .train import BeadStates
 
 PREFIX, SUFFIX = "mdcath_dataset_", ".h5"
 INSTALL = 'pip install "pymol-dsr[formats]"'
@@ -124,7 +124,7 @@ def _protein(domain: Any, options: LearnOptions, check: Check) -> LearningData |
         noise = force_noise(np.concatenate([chunk[:, atoms] for chunk in chunks()]), mapped)
         if not np.isfinite(mapped).all():
             raise ValueFault("forces have numbers that are not finite")
-    return LearningData(name, Frames(protein, beads, mapped, runs), options.temperature, noise)
+    return LearningData(name, BeadStates(protein, beads, mapped, runs), options.temperature, noise)
 
 
 def _check_shapes(replica: Any, atoms: int, options: LearnOptions) -> None:
@@ -151,10 +151,9 @@ def molecule_of_pdb(text: str, coordinates: NDArray[np.float32]) -> Molecule:
     if len(rows) != len(coordinates):
         raise ValueFault(f"pdbProteinAtoms has {len(rows)} atoms, and coords {len(coordinates)}")
     columns: dict[str, Any] = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
-    light = np.array([row[4].upper() == "H" for row in rows])
-    heavy = np.flatnonzero(~light)
+    molecule = Molecule(**columns, bonds=np.zeros((0, 2), np.int32), hetatm=np.zeros(len(rows), bool))
+    heavy, light = np.flatnonzero(molecule.heavy), np.flatnonzero(~molecule.heavy)
     distance, nearest = cKDTree(coordinates[heavy]).query(coordinates[light])
     if len(distance) and distance.max() > HYDROGEN_BOND:
         raise ValueFault(f"a hydrogen is {distance.max():.2f} Å from the nearest heavy atom")
-    bonds = np.stack([heavy[nearest], np.flatnonzero(light)], 1).astype(np.int32)
-    return Molecule(**columns, bonds=bonds.reshape(-1, 2), hetatm=np.zeros(len(rows), bool))
+    return replace(molecule, bonds=np.stack([heavy[nearest], light], 1).astype(np.int32))

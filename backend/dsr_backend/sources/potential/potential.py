@@ -79,21 +79,11 @@ class Potential:
         """Thermal energy kT in kcal/mol."""
         return BOLTZMANN * self.temperature
 
-    def energy(self, x: torch.Tensor, protein: Protein, offsets: torch.Tensor | None = None) -> torch.Tensor:
-        """Return energies [R] of beads [R,N,3]. offsets: [K] of the calibration."""
-        total = self.priors.energy(x, protein) + self.network_energy(x, protein)
-        return total if offsets is None else total + features(x, protein) @ offsets.to(x)
-
     def network_energy(self, x: torch.Tensor, protein: Protein) -> torch.Tensor:
         """Return energies [R] of the network alone."""
         types, pairs = _network_terms(protein, x.device)
         energies: torch.Tensor = self.network(x, types, pairs)
         return energies
-
-    def forces(self, x: torch.Tensor, protein: Protein, offsets: torch.Tensor | None = None) -> torch.Tensor:
-        """Return forces [R,N,3] in kcal/mol/Å."""
-        x = x.detach().requires_grad_(True)
-        return -torch.autograd.grad(self.energy(x, protein, offsets).sum(), x)[0]
 
     @property
     def device(self) -> torch.device:

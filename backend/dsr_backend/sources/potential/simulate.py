@@ -54,10 +54,10 @@ def simulate_beads(
     log: takes a line that says how long it will take. device: computes the forces. name: of the checkpoint, which is
     written every CHECKPOINT_SECONDS; empty for none. Raises ValueFault, and Cancelled where there is no state yet.
     """
-    return _Run(molecule, trajectory, options, report, check, log, device, name).run()
+    return _BeadSimulation(molecule, trajectory, options, report, check, log, device, name).run()
 
 
-class _Run:
+class _BeadSimulation:
     """A simulation under way."""
 
     def __init__(
@@ -180,13 +180,7 @@ class _Run:
         offsets = None if self._trained is None else torch.as_tensor(self._trained.offsets, device=self._device)
         self._forces = ClosedForces(potential, protein, offsets)
         self._generator = torch.Generator(self._device).manual_seed(self._options.seed)
-        return Langevin(
-            self._forces,
-            x,
-            potential.temperature,
-            self._generator,
-            v=v,
-        )
+        return Langevin(self._forces, x, potential.temperature, self._generator, v)
 
     def _say_how_long(self, dynamics: Langevin) -> None:
         """Time a few steps and the way back to all atoms, and say how long the whole takes."""

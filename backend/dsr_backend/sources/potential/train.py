@@ -42,7 +42,7 @@ NOISE = 0.15
 
 
 @dataclass(frozen=True, eq=False)
-class Frames:
+class BeadStates:
     """Frames of a protein: beads f4[F,N,3] in Å, forces f4[F,N,3] in kcal/mol/Å or None, and the run i8[F] of each."""
 
     protein: Protein
@@ -73,7 +73,7 @@ class Training:
     cancelled: bool = False
 
 
-def split(frames: Frames) -> NDArray[np.bool_]:
+def split(frames: BeadStates) -> NDArray[np.bool_]:
     """Return bool[F], the frames that are held out: every fifth block of each run."""
     held_out = np.zeros(len(frames.beads), bool)
     for run in np.unique(frames.runs):
@@ -86,7 +86,7 @@ def split(frames: Frames) -> NDArray[np.bool_]:
 
 def train(
     potential: Potential,
-    data: Sequence[Frames],
+    data: Sequence[BeadStates],
     seed: int,
     seconds: float,
     report: Callable[[float, Training], None],
@@ -98,22 +98,22 @@ def train(
     report: takes the fraction that is done and the errors so far, after each epoch; the potential has the best weights
     by then. check: called at each step; where it raises Cancelled, the epoch is the last one. clock: tells the seconds.
     """
-    run = _Run(potential, data, seed)
+    trainer = _Trainer(potential, data, seed)
     started = clock()
     for number in range(1, MOST_EPOCHS + 1):
-        run.epoch(started + seconds, check, clock)
+        trainer.epoch(started + seconds, check, clock)
         spent = clock() - started
-        if run.epochs:
-            report(min(1.0, max(spent / seconds, number / MOST_EPOCHS)), run.outcome())
-        if run.cancelled or number - run.best >= PATIENCE or spent > seconds:
+        if trainer.epochs:
+            report(min(1.0, max(spent / seconds, number / MOST_EPOCHS)), trainer.outcome())
+        if trainer.cancelled or number - trainer.best >= PATIENCE or spent > seconds:
             break
-    return run.outcome()
+    return trainer.outcome()
 
 
-class _Run:
+class _Trainer:
     """A training under way. Between two epochs, the potential has the best weights."""
 
-    def __init__(self, potential: Potential, data: Sequence[Frames], seed: int) -> None:
+    def __init__(self, potential: Potential, data: Sequence[BeadStates], seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         self._training, self._held_out = zip(*_targets(potential, data, generator), strict=True)
         self._potential, self._network = potential, potential.network
@@ -186,8 +186,10 @@ class _Run:
     def _step(self, dataset: _Part, batch: torch.Tensor) -> torch.Tensor:
         """Train on a batch; its loss."""
         x = dataset.x[batch].requires_grad_(True)
-        predicted = -torch.autograd.grad(_energy(self._potential, dataset, x).sum(), x, create_graph=True)[0]
-        loss = (predicted - dataset.target(batch)).square().mean()
+        predicted = -torch.autograd.grad(
+            self._potential.network_energy(x, dataset.protein).sum(), x, create_graph=True
+        )[0]
+        loss = (predicted - dataset.targets[batch]).square().mean()
         self._optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self._network.parameters(), 100.0)
@@ -208,9 +210,6 @@ class _Part:
     x: torch.Tensor
     targets: torch.Tensor
 
-    def target(self, batch: torch.Tensor) -> torch.Tensor:
-        return self.targets[batch]
-
     @property
     def frames_at_once(self) -> int:
         return _frames_at_once(self.protein)
@@ -220,7 +219,7 @@ def _frames_at_once(protein: Protein) -> int:
     return max(8, min(BATCH, MOST_PAIRS // len(protein.pairs)))
 
 
-def _noisy_copies(data: Sequence[Frames]) -> list[int]:
+def _noisy_copies(data: Sequence[BeadStates]) -> list[int]:
     """Return how often each protein's frames are learned from in an epoch: all proteins make about as many batches."""
     batches = [np.count_nonzero(~split(frames)) / _frames_at_once(frames.protein) for frames in data]
     target = max(LEAST_BATCHES, *batches)
@@ -229,7 +228,7 @@ def _noisy_copies(data: Sequence[Frames]) -> list[int]:
     ]
 
 
-def _targets(potential: Potential, data: Sequence[Frames], generator: torch.Generator) -> list[tuple[_Part, _Part]]:
+def _targets(potential: Potential, data: Sequence[BeadStates], generator: torch.Generator) -> list[tuple[_Part, _Part]]:
     """Return the frames of each protein to train on and those held out, with the forces that the priors lack."""
     device = potential.device
     positions, targets = [], []
@@ -266,10 +265,6 @@ def _prior_forces(priors: Priors, x: torch.Tensor, protein: Protein) -> torch.Te
     return -torch.autograd.grad(priors.energy(x, protein).sum(), x)[0]
 
 
-def _energy(potential: Potential, dataset: _Part, x: torch.Tensor) -> torch.Tensor:
-    return potential.network_energy(x, dataset.protein)
-
-
 def _batches(datasets: Sequence[_Part], generator: torch.Generator) -> list[tuple[_Part, torch.Tensor]]:
     """Return batches of all parts in random order."""
     batches = [
@@ -292,7 +287,7 @@ def _error(potential: Potential, datasets: Sequence[_Part]) -> float:
     for dataset in datasets:
         for batch in torch.split(torch.arange(len(dataset.x)), dataset.frames_at_once):
             x = dataset.x[batch].requires_grad_(True)
-            predicted = -torch.autograd.grad(_energy(potential, dataset, x).sum(), x)[0]
-            total += float((predicted.detach() - dataset.target(batch)).square().sum())
+            predicted = -torch.autograd.grad(potential.network_energy(x, dataset.protein).sum(), x)[0]
+            total += float((predicted.detach() - dataset.targets[batch]).square().sum())
             count += predicted.numel()
     return float((total / max(count, 1)) ** 0.5)

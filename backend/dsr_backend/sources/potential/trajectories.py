@@ -7,11 +7,12 @@ import warnings
 import numpy as np
 
 from pymol_dsr.shared import states as state_lists
+from pymol_dsr.shared.chains import LONGEST_CALPHA_STEP, chain_numbers
 from pymol_dsr.shared.learn_options import LearnOptions
 from pymol_dsr.shared.values import ValueFault
 
 from ..contract import Check
-from .beads import GAP, Protein
+from .beads import Protein
 from .learn import LearningData, of_frames
 
 INSTALL = 'pip install "pymol-dsr[stream]"'
@@ -47,7 +48,5 @@ def read_trajectory(
         raise ValueFault(f"{topology} has no protein with Cα")
     beads = np.array(frames, np.float32)
     steps = np.linalg.norm(np.diff(beads[0], axis=0), axis=1)
-    segments = alphas.segids
-    broken = (steps > GAP) | (segments[1:] != segments[:-1])
-    chains = tuple(np.concatenate([[0], np.cumsum(broken)]).astype(int).tolist())
+    chains = chain_numbers(alphas.segids, steps, LONGEST_CALPHA_STEP)
     return of_frames(name, Protein(tuple(alphas.resnames.tolist()), chains), beads, options)

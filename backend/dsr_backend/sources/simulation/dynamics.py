@@ -217,11 +217,10 @@ def simulate(
     prepared = prepare(molecule, coordinates, options.forcefield, True)
     if len(prepared.molecule) != len(molecule):
         raise ValueFault(f"{len(prepared.molecule) - len(molecule)} atoms are missing: prepare the molecule first")
-    run = _Run(prepared, options, store, report, check, log)
-    return run.run()
+    return _Simulation(prepared, options, store, report, check, log).run()
 
 
-class _Run:
+class _Simulation:
     """A simulation under way."""
 
     def __init__(

@@ -13,28 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pymol_dsr.shared.molecule import COLUMNS, Molecule
+from pymol_dsr.shared.amino_acids import LETTERS, PROTONATION_STATES
+from pymol_dsr.shared.chains import LONGEST_PEPTIDE_BOND
+from pymol_dsr.shared.molecule import COLUMNS, HYDROGENS, Molecule
 from pymol_dsr.shared.values import ValueFault
 
-from ..backmap import residue_indices
+from ..topology import residue_indices
 
 Coordinates = NDArray[np.float32]
 
 INSTALL = 'pip install "pymol-dsr[simulate]"'
 FORCE_FIELD_FILES = {"amber99sbildn+obc": ("amber99sbildn.xml", "amber99_obc.xml")}
-PEPTIDE_BOND = 2.0
-"""Å. A longer distance of C and the next N is a gap."""
 PH = 7.0
-AMINO_ACIDS = frozenset(
-    (
-        *("ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE"),
-        *("LEU", "LYS", "MET", "PHE", "PRO", "SER", "THR", "TRP", "TYR", "VAL"),
-        *("ACE", "NME", "NMA", "NH2"),
-        *("HID", "HIE", "HIP", "HSD", "HSE", "HSP", "CYX", "CYM", "ASH", "GLH", "LYN"),
-    )
-)
-"""Residue names that the force field has, with caps and the names of protonation states."""
 CAPS = frozenset(("NME", "NMA", "NH2"))
+"""Residues at the end of a chain that have no terminal oxygen."""
+FORCE_FIELD_RESIDUES = frozenset((*LETTERS, *PROTONATION_STATES, "ACE", *CAPS))
+"""Residue names that the force field has."""
 _WATER = frozenset(["HOH", "WAT", "DOD", "TIP", "TIP3", "TIP4", "SPC", "SOL"])
 _NUCLEIC = frozenset(["A", "C", "G", "U", "I", "DA", "DC", "DG", "DT", "DU", "DI"])
 MOST_NAMED = 6
@@ -79,7 +73,9 @@ def prepare(molecule: Molecule, coordinates: Coordinates, forcefield: str, gaps:
     check_residues(molecule)
     _check_backbone(molecule)
     chains = chain_numbers(molecule, coordinates, gaps)
-    fixer = omm.pdbfixer.PDBFixer(pdbfile=io.StringIO(_pdb_text(molecule, coordinates, chains)))
+    # The columns of PDB hold -999.999 to 9999.999 Å. By whole Å, which leaves the rounding to their digits the same.
+    centre = np.round(coordinates.mean(0))
+    fixer = omm.pdbfixer.PDBFixer(pdbfile=io.StringIO(_pdb_text(molecule, coordinates - centre, chains)))
     force_field = omm.app.ForceField(*FORCE_FIELD_FILES[forcefield])
     if not force_field.getUnmatchedResidues(fixer.topology):
         return Prepared(molecule, coordinates, (), fixer.topology)
@@ -89,7 +85,7 @@ def prepare(molecule: Molecule, coordinates: Coordinates, forcefield: str, gaps:
     _leave_caps_alone(fixer)
     fixer.addMissingAtoms(seed=0)
     modeller = omm.app.Modeller(fixer.topology, fixer.positions)
-    modeller.delete([atom for atom in modeller.topology.atoms() if atom.element is omm.app.element.hydrogen])
+    modeller.delete([atom for atom in modeller.topology.atoms() if atom.element.symbol in HYDROGENS])
     modeller.addHydrogens(force_field, pH=PH)
     unmatched = force_field.getUnmatchedResidues(modeller.topology)
     if unmatched:
@@ -99,7 +95,7 @@ def prepare(molecule: Molecule, coordinates: Coordinates, forcefield: str, gaps:
             "it out, or mutate it to a standard one (Wizard > Mutagenesis)"
         )
     completed, positions = _molecule_of(modeller, molecule, omm)
-    return Prepared(completed, positions, _added(before, modeller.topology, molecule), modeller.topology)
+    return Prepared(completed, positions + centre, _added(before, modeller.topology, molecule), modeller.topology)
 
 
 def check_residues(molecule: Molecule) -> None:
@@ -107,7 +103,7 @@ def check_residues(molecule: Molecule) -> None:
     residues_by_kind: dict[str, list[str]] = {}
     labels = dict.fromkeys(zip(molecule.residue_names, molecule.residue_numbers, molecule.chains, strict=True))
     for name, number, chain in labels:
-        if name not in AMINO_ACIDS:
+        if name not in FORCE_FIELD_RESIDUES:
             residues_by_kind.setdefault(_kind(name), []).append(f"{name} {chain}/{number}".replace(" /", " "))
     if not residues_by_kind:
         return
@@ -158,7 +154,7 @@ def chain_numbers(molecule: Molecule, coordinates: Coordinates, gaps: bool) -> N
             # Caps have other names there; a residue without its backbone is no link of a chain.
             joined = same_chain and _any_bond(molecule, residues, r)
         else:
-            joined = bool(same_chain and np.linalg.norm(coordinates[end] - coordinates[start]) < PEPTIDE_BOND)
+            joined = bool(same_chain and np.linalg.norm(coordinates[end] - coordinates[start]) <= LONGEST_PEPTIDE_BOND)
         breaks[r] = not joined
         if same_chain and not joined:
             numbers = molecule.residue_numbers

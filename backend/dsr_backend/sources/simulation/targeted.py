@@ -18,9 +18,10 @@ from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.simulation_options import PICOSECONDS_A_STEP
 from pymol_dsr.shared.values import ValueFault
 
+from ...motion.statistics import rmsd_to
 from ...motion.superpose import superpose_states
-from ...results.ensemble_metrics import rmsd_to
-from .dynamics import HYDROGEN_MASS, MINIMISE_STEPS, REMEDY
+from ..contract import Check
+from .dynamics import HYDROGEN_MASS, REMEDY, minimise_energy
 from .prepare import FORCE_FIELD_FILES, Prepared, openmm_modules, prepare
 
 Floats = NDArray[np.floating[Any]]
@@ -60,7 +61,7 @@ def pulled(
     last: Floats,
     frames: int,
     seed: int,
-    check: Callable[[], None],
+    check: Check,
     progress: Callable[[float, float], None],
 ) -> TargetedRun:
     """Pull a molecule from one state f[A,3] (Å) to another one, superposed on it.
@@ -72,9 +73,9 @@ def pulled(
     start, goal = np.asarray(first, np.float64), np.asarray(last, np.float64)
     prepared = prepare(molecule, start.astype(np.float32), FORCE_FIELD, True)
     common, places = common_atoms(molecule, prepared)
-    heavy = np.array([molecule.elements[atom].upper() not in ("H", "D") for atom in common])
+    heavy = molecule.heavy[common]
     distance = float(rmsd_to(goal[common[heavy]][None], start[common[heavy]])[0])
-    run = _Run(prepared, places[heavy], goal[common[heavy]], distance, seed)
+    run = _Pull(prepared, places[heavy], goal[common[heavy]], distance, seed, check)
     picoseconds = max(LEAST_PICOSECONDS, PICOSECONDS_AN_ANGSTROM * distance)
     pulls = max(frames + 1, round(picoseconds / (PICOSECONDS_A_STEP * STEPS_A_PULL)))
     saved_pulls = np.round(np.arange(1, frames + 2) * pulls / (frames + 1)).astype(int)
@@ -102,10 +103,12 @@ def common_atoms(molecule: Molecule, prepared: Prepared) -> tuple[Indices, Indic
     return common, places
 
 
-class _Run:
+class _Pull:
     """The simulation with its spring."""
 
-    def __init__(self, prepared: Prepared, heavy: Indices, goal: Floats, distance: float, seed: int) -> None:
+    def __init__(
+        self, prepared: Prepared, heavy: Indices, goal: Floats, distance: float, seed: int, check: Check
+    ) -> None:
         self._omm = omm = openmm_modules("method=targeted")
         field = omm.app.ForceField(*FORCE_FIELD_FILES[FORCE_FIELD])
         large = len(prepared.molecule) > CUTOFF_ATOMS
@@ -130,7 +133,7 @@ class _Run:
         self._context = omm.openmm.Context(system, integrator, platform)
         self._context.setPositions(0.1 * prepared.coordinates.astype(np.float64))
         self._context.applyConstraints(1e-6)
-        omm.openmm.LocalEnergyMinimizer.minimize(self._context, maxIterations=MINIMISE_STEPS)
+        minimise_energy(omm.openmm, self._context, check)
         self._context.setVelocitiesToTemperature(TEMPERATURE, 1 + seed)
 
     def shorten(self, distance: float) -> None:

@@ -18,6 +18,7 @@ from dsr_backend.sources.potential.potential import OptimizerState, Potential, T
 from dsr_backend.sources.potential.priors import Priors
 
 from pymol_dsr.shared import atomic_write
+from support.energies import energies
 from support.forged_models import NO_MODELS, Bomb
 
 PROTEIN = Protein(("ALA", "GLY", "ALA", "VAL", "ALA"), (0,) * 5)
@@ -64,7 +65,7 @@ def test_a_potential_comes_back_as_it_was(potential, tmp_path, monkeypatch) -> N
     reloaded, report = load("five")
     x = torch.as_tensor(potential.proteins[0].centres)
     offsets = torch.as_tensor(potential.proteins[0].offsets)
-    assert torch.equal(reloaded.energy(x, PROTEIN, offsets), potential.energy(x, PROTEIN, offsets))
+    assert torch.equal(*(energies(model, x, PROTEIN, offsets) for model in (reloaded, potential)))
     assert (
         reloaded.proteins[0].protein == PROTEIN and reloaded.proteins[0].spacing == 1.5 and reloaded.temperature == 300
     )

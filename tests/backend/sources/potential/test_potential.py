@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import itertools
 import math
 import re
 from typing import Any
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from dsr_backend.runtime.errors import Cancelled
-from dsr_backend.sources.potential import calibrate, train
+from dsr_backend.sources.potential import calibrate, langevin, train
 from dsr_backend.sources.potential.beads import TYPES, ForceMap, Protein, beads_of, k_centres
 from dsr_backend.sources.potential.forces import ClosedForces
 from dsr_backend.sources.potential.langevin import Langevin
@@ -20,12 +23,13 @@ from dsr_backend.sources.potential.network import GraphNetwork
 from dsr_backend.sources.potential.potential import Potential, far_pairs, features
 from dsr_backend.sources.potential.priors import BOLTZMANN, Priors, cosines
 from dsr_backend.sources.potential.simulate import blocks
-from dsr_backend.sources.potential.train import Frames
+from dsr_backend.sources.potential.train import BeadStates
 from scipy.spatial.transform import Rotation
 
 from pymol_dsr.shared.learn_options import LearnOptions
 from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.values import ValueFault
+from support.energies import energies, forces
 from support.paths import ROOT
 from support.pretend_gpu import DEVICE, pretend_gpu
 from support.silent_report import Silent
@@ -41,10 +45,10 @@ def ignore(*_: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def frames() -> Frames:
+def frames() -> BeadStates:
     """Frames of ten alanines, every fifth of 4.7 ns, with mapped forces."""
     with np.load(ROOT / "benchmarks" / "data" / "ala10_350k.npz") as data:
-        return Frames(ALANINES, data["ca"], data["forces"].astype(np.float32), data["run"].astype(np.int64))
+        return BeadStates(ALANINES, data["ca"], data["forces"].astype(np.float32), data["run"].astype(np.int64))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def potential(priors) -> Potential:
     return Potential(priors, network, TEMPERATURE)
 
 
-def double(potential: Potential, frames: Frames, count: int = 2) -> torch.Tensor:
+def double(potential: Potential, frames: BeadStates, count: int = 2) -> torch.Tensor:
     potential.module().double()
     return torch.as_tensor(frames.beads[:count], dtype=torch.float64)
 
@@ -69,12 +73,12 @@ def double(potential: Potential, frames: Frames, count: int = 2) -> torch.Tensor
 def test_forces_are_the_slope_of_the_energy(potential, frames) -> None:
     x = double(potential, frames)
     offsets = torch.linspace(-1, 1, features(x, ALANINES).shape[1], dtype=torch.float64)
-    forces = potential.forces(x, ALANINES, offsets)
+    slope = forces(potential, x, ALANINES, offsets)
     for bead, axis in ((0, 0), (4, 1), (9, 2)):
         shift = torch.zeros_like(x)
         shift[:, bead, axis] = 1e-4
-        ends = [potential.energy(x + sign * shift, ALANINES, offsets).detach() for sign in (1, -1)]
-        torch.testing.assert_close(forces[:, bead, axis], (ends[1] - ends[0]) / 2e-4, rtol=1e-4, atol=1e-4)
+        ends = [energies(potential, x + sign * shift, ALANINES, offsets).detach() for sign in (1, -1)]
+        torch.testing.assert_close(slope[:, bead, axis], (ends[1] - ends[0]) / 2e-4, rtol=1e-4, atol=1e-4)
 
 
 def test_fold_is_told_by_beads_far_apart_in_a_chain_and_in_different_ones(frames) -> None:
@@ -91,8 +95,8 @@ def test_forces_in_closed_form_are_the_same_with_a_fold(potential, frames) -> No
     x = double(potential, frames, 8)
     x = torch.cat([x, x[:, :3] + torch.tensor([6.0, 7.0, 8.0])], 1)
     offsets = torch.linspace(-1, 1, features(x, protein).shape[1], dtype=torch.float64)
-    forces = ClosedForces(potential, protein, offsets)
-    torch.testing.assert_close(forces(x), potential.forces(x, protein, offsets), rtol=1e-5, atol=1e-4)
+    closed = ClosedForces(potential, protein, offsets)
+    torch.testing.assert_close(closed(x), forces(potential, x, protein, offsets), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("chains", [(0,) * 10, (0,) * 6 + (1,) * 4])
@@ -105,25 +109,25 @@ def test_forces_in_closed_form_are_the_same(potential, frames, chains) -> None:
     x[:, 9] += 12.0
     x[0, :3] += 9.0
     offsets = torch.linspace(-1, 1, features(x, protein).shape[1], dtype=torch.float64)
-    forces = ClosedForces(potential, protein)
+    closed = ClosedForces(potential, protein)
     for weights in (None, offsets, 2.0 * offsets):
-        forces.set_offsets(weights)
-        torch.testing.assert_close(forces(x), potential.forces(x, protein, weights), rtol=1e-5, atol=1e-4)
+        closed.set_offsets(weights)
+        torch.testing.assert_close(closed(x), forces(potential, x, protein, weights), rtol=1e-5, atol=1e-4)
     # A replica that has flown apart does not disturb the others.
     lost = x.clone()
     lost[1, 4] = math.nan
-    torch.testing.assert_close(forces(lost)[2:], forces(x)[2:])
+    torch.testing.assert_close(closed(lost)[2:], closed(x)[2:])
 
 
 def test_the_energy_is_that_of_the_turned_molecule_and_not_of_its_mirror_image(potential, frames) -> None:
     x = double(potential, frames)
     turn = torch.as_tensor(Rotation.from_euler("xyz", [0.3, -2.0, 1.0]).as_matrix())
-    energy = potential.energy(x, ALANINES)
-    torch.testing.assert_close(potential.energy(x @ turn.T + 7.0, ALANINES), energy)
+    energy = energies(potential, x, ALANINES)
+    torch.testing.assert_close(energies(potential, x @ turn.T + 7.0, ALANINES), energy)
     mirrored = x * torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
     pairs, types = torch.as_tensor(ALANINES.pairs), torch.as_tensor(ALANINES.types)
     torch.testing.assert_close(potential.network(mirrored, types, pairs), potential.network(x, types, pairs))
-    assert (potential.energy(mirrored, ALANINES) - energy).abs().min() > 1e-3
+    assert (energies(potential, mirrored, ALANINES) - energy).abs().min() > 1e-3
 
 
 def test_dihedrals_change_slowly_where_three_beads_lie_in_a_line(frames) -> None:
@@ -149,17 +153,17 @@ def test_equal_beads_may_be_renumbered_in_the_network_and_types_matter(potential
     assert (potential.network(x, changed_types, pairs) - potential.network(x, types, pairs)).abs().max() > 1e-3
 
 
-def test_without_friction_the_energy_stays(potential, frames) -> None:
+def test_without_friction_the_energy_stays(potential, frames, monkeypatch) -> None:
     x = double(potential, frames, 4)
+    monkeypatch.setattr(langevin, "FRICTION", 0.0)
 
     def drift(step: float, steps: int) -> float:
+        monkeypatch.setattr(langevin, "STEP", step)
         generator = torch.Generator().manual_seed(0)
-        dynamics = Langevin(
-            lambda at: potential.forces(at, ALANINES), x, TEMPERATURE, generator, step=step, friction=0.0
-        )
+        dynamics = Langevin(lambda at: forces(potential, at, ALANINES), x, TEMPERATURE, generator)
 
         def total() -> torch.Tensor:
-            return potential.energy(dynamics.x, ALANINES).detach() + 6.0 * dynamics.v.square().sum((1, 2))
+            return energies(potential, dynamics.x, ALANINES).detach() + 6.0 * dynamics.v.square().sum((1, 2))
 
         first = total()
         dynamics.run(steps)
@@ -170,7 +174,8 @@ def test_without_friction_the_energy_stays(potential, frames) -> None:
     assert drift(0.5, 200) < 0.3 * drift(2.0, 50)
 
 
-def test_the_prior_alone_has_the_temperature_and_the_bonds_of_the_data(priors, frames) -> None:
+def test_the_prior_alone_has_the_temperature_and_the_bonds_of_the_data(priors, frames, monkeypatch) -> None:
+    monkeypatch.setattr(langevin, "STEP", 3.0)
     potential = Potential(priors, GraphNetwork(), TEMPERATURE)
 
     def force(x: torch.Tensor) -> torch.Tensor:
@@ -178,14 +183,14 @@ def test_the_prior_alone_has_the_temperature_and_the_bonds_of_the_data(priors, f
         return -torch.autograd.grad(priors.energy(x, ALANINES).sum(), x)[0]
 
     starts = torch.as_tensor(frames.beads[k_centres(frames.beads, 64, 0)])
-    dynamics = Langevin(force, starts, TEMPERATURE, torch.Generator().manual_seed(0), step=3.0)
+    dynamics = Langevin(force, starts, TEMPERATURE, torch.Generator().manual_seed(0))
     bonds = torch.as_tensor(ALANINES.runs(2))
     lengths, temperatures = [], []
     dynamics.run(300)
     for _ in range(40):
         dynamics.run(10)
         lengths.append((dynamics.x[:, bonds[:, 0]] - dynamics.x[:, bonds[:, 1]]).norm(dim=-1))
-        temperatures.append(dynamics.temperature())
+        temperatures.append(float(langevin.MASS * dynamics.v.square().mean() / BOLTZMANN))
     measured = np.linalg.norm(np.diff(frames.beads, axis=1), axis=2)
     assert np.mean(temperatures) == pytest.approx(TEMPERATURE, rel=0.05)
     assert float(torch.cat(lengths).mean()) == pytest.approx(measured.mean(), abs=0.02)
@@ -224,7 +229,7 @@ def test_frames_without_forces_are_learned_from_their_noise(priors, frames, monk
     torch.manual_seed(0)
     monkeypatch.setattr(train, "MOST_EPOCHS", 3)
     potential = Potential(priors, GraphNetwork(1, 24), TEMPERATURE)
-    coordinates_only = Frames(ALANINES, frames.beads, None, frames.runs)
+    coordinates_only = BeadStates(ALANINES, frames.beads, None, frames.runs)
     outcome = train.train(potential, [coordinates_only], 0, 60.0, ignore, ignore)
     assert outcome.epochs[outcome.best - 1].held_out < outcome.prior
     # The priors lack little but the noise itself: bonds are stiff, and the network must not take that back.
@@ -237,7 +242,7 @@ def test_an_epoch_of_few_frames_has_as_many_steps_as_one_of_many(priors, frames,
     steps = []
     for count in (100, 200):
         potential = Potential(priors, GraphNetwork(1, 8), TEMPERATURE)
-        small = Frames(ALANINES, frames.beads[:count], None, np.zeros(count, np.int64))
+        small = BeadStates(ALANINES, frames.beads[:count], None, np.zeros(count, np.int64))
         train.train(potential, [small], 0, 60.0, ignore, ignore)
         assert potential.optimizer is not None
         steps.append(potential.optimizer.steps)
@@ -276,6 +281,33 @@ def test_a_calibration_goes_on_with_the_replicas_that_have_not_flown_apart(prior
     offsets, outcome = calibrate.calibrate(potential, frames, 0, 60.0, ignore, ignore)
     assert len(outcome.gaps) == 5 and outcome.flown_apart == 5
     assert np.isfinite(outcome.gaps).all() and np.isfinite(offsets).all()
+
+
+@pytest.mark.parametrize("seconds, updates", [(3.0, 4), (60.0, 5)])
+def test_a_calibration_that_loses_all_replicas_ends(priors, frames, monkeypatch, seconds, updates) -> None:
+    """By its time, or with an error where that is long."""
+    for name, value in {"REPLICAS": 4, "SETTLE": 10, "BLOCK": 10}.items():
+        monkeypatch.setattr(calibrate, name, value)
+    calls = 0
+
+    def all_are_lost(dynamics: Langevin, bonds: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        assert calls < 10
+        return torch.ones(4, dtype=torch.bool)
+
+    monkeypatch.setattr(Langevin, "flown_apart", all_are_lost)
+    potential = Potential(priors, GraphNetwork(1, 8), TEMPERATURE)
+    ticks = itertools.count()
+    calibration = functools.partial(
+        calibrate.calibrate, potential, frames, 0, seconds, ignore, ignore, clock=lambda: float(next(ticks))
+    )
+    if updates == 5:
+        with pytest.raises(ValueFault, match=r"0 of 4 replicas held together in 5 updates .* calibrate=0"):
+            calibration()
+    else:
+        assert calibration()[1] == calibrate.Calibration((), 4 * updates)
+    assert calls == updates
 
 
 def test_a_calibration_halves_the_gap_of_the_features(priors, frames, monkeypatch) -> None:
@@ -323,11 +355,13 @@ def test_the_force_map_takes_off_noise_and_keeps_whole_forces() -> None:
     # The force on a hydrogen is its heavy atom's.
     forces = np.zeros((1, 16, 3))
     forces[0, 2] = 1.0
-    np.testing.assert_allclose(ForceMap(molecule, atoms, iter([forces]))(forces)[0, 0], 1.0)
+    deuterated = dataclasses.replace(molecule, elements=("N", "C", "D", "C") * 4)
+    for topology in (molecule, deuterated):
+        np.testing.assert_allclose(ForceMap(topology, atoms, iter([forces]))(forces)[0, 0], 1.0)
 
 
 def test_a_potential_is_not_learned_from_too_few_frames_or_two_temperatures(frames) -> None:
-    six_frames = Frames(ALANINES, frames.beads[:6], None, frames.runs[:6])
+    six_frames = BeadStates(ALANINES, frames.beads[:6], None, frames.runs[:6])
     options = LearnOptions()
     with pytest.raises(ValueFault, match="pep: 6 frames to learn from; 100 are the least"):
         learn([LearningData("pep", six_frames, 300.0)], options, Silent(), ignore)
@@ -351,17 +385,31 @@ def test_learning_goes_on_with_a_potential_of_the_same_proteins_alone(frames, mo
     assert torch.equal(longer.priors.bonds, weights["priors.bonds"])
     assert not torch.equal(longer.network.last.weight, weights["network.last.weight"])
 
-    glycine = Frames(Protein(("GLY", *("ALA",) * 9), (0,) * 10), frames.beads, None, frames.runs)
+    glycine = BeadStates(Protein(("GLY", *("ALA",) * 9), (0,) * 10), frames.beads, None, frames.runs)
     with pytest.raises(ValueFault, match="learned from ala, in this order, and these are gly"):
         learn([LearningData("gly", glycine, TEMPERATURE)], options, Silent(), ignore, (longer, whole_report))
     with pytest.raises(ValueFault, match="the potential is of 350 K, and the data of 300 K"):
         learn([LearningData("ala", frames, 300.0)], options, Silent(), ignore, (longer, whole_report))
 
 
+@pytest.mark.parametrize(
+    "gaps, change", [((0.5, 0.25), "fell from 0.50 to 0.38"), ((0.5, 0.7), "rose from 0.50 to 0.60")]
+)
+def test_learning_says_whether_the_gap_fell(frames, monkeypatch, gaps, change) -> None:
+    def calibrated(potential: Potential, *_: Any) -> tuple[Any, calibrate.Calibration]:
+        return potential.proteins[0].offsets, calibrate.Calibration(gaps, 0)
+
+    monkeypatch.setattr(train, "MOST_EPOCHS", 1)
+    monkeypatch.setattr("dsr_backend.sources.potential.learn.calibrate", calibrated)
+    every_eighth = BeadStates(ALANINES, frames.beads[::8], frames.forces[::8], frames.runs[::8])
+    lines = learn([LearningData("ala", every_eighth, TEMPERATURE)], LearnOptions(), Silent(), ignore)[2]
+    assert any(f"their gap {change} deviations" in line for line in lines)
+
+
 def test_a_cancelled_training_keeps_what_it_learned_and_goes_on_with_its_optimizer(frames, monkeypatch) -> None:
     monkeypatch.setattr(calibrate, "SETTLE", 10)
     monkeypatch.setattr(train, "LEAST_BATCHES", 1)
-    data = [LearningData("ala", Frames(ALANINES, frames.beads[::4], None, frames.runs[::4]), TEMPERATURE)]
+    data = [LearningData("ala", BeadStates(ALANINES, frames.beads[::4], None, frames.runs[::4]), TEMPERATURE)]
 
     def cancelled_at(phase: str, earlier: Any = None) -> tuple[Potential, Any, str]:
         """The potential and the report in the file of a learning that is cancelled in a phase, and what is said."""
@@ -424,7 +472,7 @@ def test_a_potential_is_learned_and_computes_on_another_device(priors, frames, m
     monkeypatch.setattr(train, "MOST_EPOCHS", 1)
     for name, value in {"REPLICAS": 4, "SETTLE": 10, "BLOCK": 10, "MOST_UPDATES": 2}.items():
         monkeypatch.setattr(calibrate, name, value)
-    every_eighth = Frames(ALANINES, frames.beads[::8], frames.forces[::8], frames.runs[::8])
+    every_eighth = BeadStates(ALANINES, frames.beads[::8], frames.forces[::8], frames.runs[::8])
     with pretend_gpu():
         potential, _, _ = learn(
             [LearningData("ala", every_eighth, TEMPERATURE)], LearnOptions(), Silent(), ignore, None, DEVICE
@@ -432,9 +480,9 @@ def test_a_potential_is_learned_and_computes_on_another_device(priors, frames, m
         assert potential.device.type == "cpu"
         starts = torch.as_tensor(every_eighth.beads[:4])
         offsets = torch.as_tensor(potential.proteins[0].offsets)
-        forces = potential.forces(starts, ALANINES, offsets)
-        on_device = potential.to(DEVICE).forces(starts.to(DEVICE), ALANINES, offsets.to(DEVICE))
-        torch.testing.assert_close(on_device.cpu(), forces)
+        on_cpu = forces(potential, starts, ALANINES, offsets)
+        on_device = forces(potential.to(DEVICE), starts.to(DEVICE), ALANINES, offsets.to(DEVICE))
+        torch.testing.assert_close(on_device.cpu(), on_cpu)
 
 
 def test_a_large_potential_has_the_size_of_the_literature() -> None:
@@ -446,6 +494,9 @@ def test_chains_end_at_gaps_and_small_molecules_are_refused() -> None:
     protein = Protein(("ALA", "GLY", "HIE", "MSE", "ALA"), (0, 0, 0, 1, 1))
     assert protein.runs(2).tolist() == [[0, 1], [1, 2], [3, 4]] and protein.runs(3).tolist() == [[0, 1, 2]]
     assert protein.types.tolist() == [0, 7, 8, 20, 0]
+    assert Protein(("ASH", "GLH", "LYN", "CYM"), (0,) * 4).types.tolist() == [
+        TYPES.index(n) for n in ("ASP", "GLU", "LYS", "CYS")
+    ]
     with pytest.raises(ValueFault, match="3 residues: a potential can be of 4 to 150"):
         Protein(("ALA",) * 3, (0,) * 3)
 

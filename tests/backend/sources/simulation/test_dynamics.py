@@ -102,6 +102,27 @@ def test_missing_atoms_terminal_oxygens_and_hydrogens_are_added_and_listed(scene
     assert prepare(prepared.molecule, prepared.coordinates, FORCE_FIELD, False).added == ()
 
 
+def test_deuterium_of_a_structure_by_neutrons_becomes_hydrogen(scene) -> None:
+    built(scene, "AKA")
+    scene.alter("elem H", "elem, name = 'D', name.replace('H', 'D')")
+    molecule, coordinates = alanines_in_scene(scene)
+    assert "D" in molecule.elements
+    prepared = prepare(molecule, coordinates, FORCE_FIELD, False)
+    assert "D" not in prepared.molecule.elements and len(prepared.molecule) == 12 + 22 + 11
+
+
+@pytest.mark.parametrize("shift", [-2000.0, 20000.0])
+def test_a_molecule_far_from_the_origin_is_prepared_where_it_is(scene, shift) -> None:
+    built(scene, "AKA")
+    scene.remove("pep and resi 2 and name CE+NZ")
+    molecule, coordinates = alanines_in_scene(scene)
+    near, far = (prepare(molecule, coordinates + np.float32(by), FORCE_FIELD, False) for by in (0.0, shift))
+    assert far.added == near.added and far.molecule.names == near.molecule.names
+    # Atoms that are added lie a little differently each time.
+    backbone = np.isin(near.molecule.names, ("N", "CA", "C"))
+    assert np.abs(far.coordinates - shift - near.coordinates)[backbone].max() < 0.02
+
+
 def test_a_gap_is_refused_or_makes_two_chains(scene) -> None:
     built(scene, "AAAAAA")
     scene.remove("pep and resi 3")
