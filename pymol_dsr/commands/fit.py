@@ -23,6 +23,7 @@ from ..shared.names import is_name, rule_against
 from ..shared.options import FitOptions, StartOptions
 from ..shared.state_times import check_breaks, jump_line, read_times
 from ..shared.states import PastEndError
+from ..shared.text import counted
 from ..sources import provenance
 from ..surfaces import extract
 from ..surfaces.selections import ATOMS_TITLE
@@ -354,7 +355,9 @@ def run_request(jobs: Jobs, name: str, request: FitRequest, runner: Runner, _sel
     # They were printed when the scene was read.
     fit.warnings += [line for source in request.sources for line in source.warnings]
     for source in request.sources:
-        runner.say(f" {name}: {len(source.atoms)} atoms, {count_of_states(len(source.states))} of {source.object}")
+        runner.say(
+            f" {name}: {counted(len(source.atoms), 'atom')}, {count_of_states(len(source.states))} of {source.object}"
+        )
     runner.run(partial(_fit, jobs, fit, request, preview, runner.say))
 
 

@@ -16,6 +16,7 @@ from ..scene.replies import mesh_of
 from ..session import Session, session_of
 from ..shared import messages
 from ..shared.options import FieldOptions, LevelOptions, MeshOptions
+from ..shared.text import counted
 from .arguments import chosen_trajectory, default_name, fit_name, requested_times
 from .command import command
 from .running import Runner
@@ -151,7 +152,7 @@ def show_level_sets(
             error = outermost.expected_error
             expected = "" if error is None else f", expected error {error:.2f} A"
             print(f" {fit.name}: state {times[0]:g} is extrapolated{expected}")
-        runner.say(f" {fit.name}: {len(loaded)} levels of state {times[0]:g} loaded as {group}")
+        runner.say(f" {fit.name}: {counted(len(loaded), 'level')} of state {times[0]:g} loaded as {group}")
 
     runner.run(session.jobs.claimed(fit, Activity.LEVELS, work))
     return str(group)

@@ -26,6 +26,7 @@ from ..shared.names import is_name, rule_against
 from ..shared.options import FieldOptions
 from ..shared.reading import read_file
 from ..shared.superpose import is_apart
+from ..shared.text import counted
 from ..shared.values import ValueFault
 from ..shared.weights import check_weights, numbers_in
 from ..surfaces import extract
@@ -380,7 +381,7 @@ def _prepared(
             runner.say(f" {group}: {line}")
         if (warning := apart_line(result)) is not None:
             runner.note(f" {group}: warning: {warning}")
-        runner.say(f" {group}: {len(loaded)} levels of {count_of_states(result.states)} loaded")
+        runner.say(f" {group}: {counted(len(loaded), 'level')} of {count_of_states(result.states)} loaded")
 
     return group, work
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,7 +102,7 @@ def show_movie(
 
     trajectory: its atoms give the colours. on_view: called in the window's thread when the mesh of the state in view is
     loaded. floats_again: returns the numbers of the mesh of a state that was loaded. An earlier movie of these names
-    stays until there is a state of this one. A movie that is cancelled, or whose backend is lost, keeps its finished
+    stays until there is a surface of this one. A movie that is cancelled, or whose backend is lost, keeps its finished
     states and says so, and with `floats_again` it ends with the last of them; any other error takes it away again.
     Raises SceneError, Cancelled, and the errors of the replies.
     """
@@ -117,14 +117,14 @@ def show_movie(
     in_gui(_self, check_movie_names, movie_states, object, _self)
     names = movie_names(movie_states, object)
     answers = iter(replies)
-    first = next(answers)
+    leading = _until_surface(answers)
     groups = in_gui(_self, _groups_of_meshes, names, _self)
     in_gui(_self, _delete_earlier, names, f"{object}_atoms", trajectory.object, _self)
     last_states = {state.object: state.state for state in sorted(movie_states, key=lambda state: state.state)}
     loader = _Loader(base, appearance, ttt, movie_atoms, on_view, last_states, groups, _self)
     cut_short: Cancelled | BackendError | None = None
     try:
-        for state, reply in zip(movie_states, itertools.chain([first], answers), strict=False):
+        for state, reply in zip(movie_states, itertools.chain(leading, answers), strict=False):
             loader.add(state, reply)
     except (Cancelled, BackendError) as error:
         cut_short = error
@@ -139,6 +139,16 @@ def show_movie(
         say(f"{word}; the first {len(loader.movie.states)} of {len(movie_states)} states are in {object}")
         raise cut_short
     return loader.movie
+
+
+def _until_surface(answers: Iterator[Reply]) -> list[Reply]:
+    """Return the answers up to the first one with a surface. Raises SceneError where none has one."""
+    leading: list[Reply] = []
+    for reply in answers:
+        leading.append(reply)
+        if isinstance(reply, GridResult) or len(reply.faces):
+            return leading
+    raise SceneError("no state has a surface at this level, so nothing is loaded; give a level nearer to 0")
 
 
 def _groups_of_meshes(names: Iterable[str], _self: Any) -> dict[str, str]:
@@ -338,7 +348,8 @@ def describe(trajectory: Trajectory, movie: LoadedMovie, *, stays: bool = True) 
             f"{min(trajectory.states):g} to {max(trajectory.states):g}: extrapolated{error}{objects}"
         )
     if movie.empty:
-        lines.append(f"states {states.format(movie.empty)} have no surface at this level and stay empty")
+        subject, have, stay = ("state", "has no", "stays") if len(movie.empty) == 1 else ("states", "have no", "stay")
+        lines.append(f"{subject} {states.format(movie.empty)} {have} surface at this level and {stay} empty")
     if movie.absence:
         lines.append(f"{movie.absence}; the movie has no atoms beside its surfaces until then")
     atoms = [name for name in movie.objects if name.endswith("_atoms")]

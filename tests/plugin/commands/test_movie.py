@@ -556,6 +556,14 @@ def test_without_an_encoder_the_pictures_and_the_command_remain(plugin, tmp_path
         dsr_film(str(tmp_path / "my pep.mp4"), 64, 48, _self=plugin)
 
 
+def test_a_level_without_a_surface_is_refused_and_leaves_the_earlier_movie(plugin):
+    dsr_movie("fit", "1-3", triangles=2000, _self=plugin)
+    with pytest.raises(CmdException, match="no state has a surface at this level, so nothing is loaded; give a level"):
+        dsr_movie("fit", "1-5", level=-9, triangles=2000, _self=plugin)
+    assert plugin.count_states("fit") == 3
+    dsr_color("fit", "motion", _self=plugin)
+
+
 @pytest.mark.system
 def test_an_encoder_that_fails_says_why_and_leaves_nothing(plugin, tmp_path, monkeypatch):
     dsr_movie("fit", "1-2", triangles=2000, _self=plugin)

@@ -358,9 +358,7 @@ def test_an_empty_level_is_said_and_the_rest_loads(peptide, fitted):
 
     loaded = show(peptide, fitted, [1, 2, 3], replies=with_gap())
     assert [state.time for state in loaded.states] == [1, 3]
-    assert movie_objects.describe(fitted.trajectory, loaded) == [
-        "states 2 have no surface at this level and stay empty"
-    ]
+    assert movie_objects.describe(fitted.trajectory, loaded) == ["state 2 has no surface at this level and stays empty"]
 
 
 def test_without_the_molecule_one_colour_is_used_and_said(peptide, fitted):
