@@ -100,5 +100,5 @@ def _ordered_bits(bits: NDArray[np.int32], shift: int) -> NDArray[np.int32]:
 def _bit_count(integers: NDArray[np.int32]) -> float:
     """Estimate the bits that integers take, by a sum over some of them."""
     # An odd step meets all rows and columns.
-    some = integers.ravel()[:: integers.size // COUNTED_VALUES | 1]
-    return float(np.log2(1.0 + np.abs(some.astype(np.float32))).sum(dtype=np.float64))
+    counted = integers.ravel()[:: integers.size // COUNTED_VALUES | 1]
+    return float(np.log2(1.0 + np.abs(counted.astype(np.float32))).sum(dtype=np.float64))

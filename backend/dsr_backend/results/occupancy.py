@@ -307,10 +307,10 @@ class _Sum:
         if not self.moments.numel():
             self.lattice, self.moments = lattice, moments.clone()
             return
-        own = self.moments.shape[1:]
+        present_size = self.moments.shape[1:]
         low = np.minimum(_first_index(self.lattice), first)
-        high = np.maximum(_first_index(self.lattice) + own, first + size)
-        if (high - low > own).any():
+        high = np.maximum(_first_index(self.lattice) + present_size, first + size)
+        if (high - low > present_size).any():
             self._grow(low, high - low)
         x, y, z = first - _first_index(self.lattice)
         self.moments[:, x : x + size[0], y : y + size[1], z : z + size[2]] += moments

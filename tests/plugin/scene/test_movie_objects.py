@@ -306,13 +306,13 @@ def test_a_cancelled_movie_or_one_without_a_backend_keeps_what_it_has_and_says_s
 
 @pytest.mark.parametrize("error", [Cancelled("cancelled"), BackendError("lost", "killed"), RuntimeError("a fault")])
 def test_the_movie_before_stays_where_the_next_has_no_state(peptide, fitted, error):
-    def none():
+    def failing():
         raise error
         yield
 
     show(peptide, fitted, [1, 2])
     with pytest.raises(type(error)):
-        show(peptide, fitted, [1, 2, 3, 4], replies=none())
+        show(peptide, fitted, [1, 2, 3, 4], replies=failing())
     assert peptide.count_states("out") == 2 and len(shown_points(peptide, "out", 2)) > 0
 
 
