@@ -148,7 +148,7 @@ def _until_surface(answers: Iterator[Reply]) -> list[Reply]:
         leading.append(reply)
         if isinstance(reply, GridResult) or len(reply.faces):
             return leading
-    raise SceneError("no state has a surface at this level, so nothing is loaded; give a level nearer to 0")
+    raise SceneError("no state has a surface at this level, so nothing is loaded; give a higher level")
 
 
 def _groups_of_meshes(names: Iterable[str], _self: Any) -> dict[str, str]:

@@ -10,25 +10,6 @@ from .values import Options, Value, ValueFault, shown
 TASKS = ("continue", "fill", "sample")
 FRAMES = {"continue": 20, "fill": 10, "sample": 50}
 """States that a task generates unless another number is given; with `fill`, between each two."""
-METHODS = (
-    "auto",
-    "hold",
-    "straight",
-    "damped",
-    "trend",
-    "drift",
-    "dmd",
-    "ar",
-    "ou",
-    "gaussian",
-    "bootstrap",
-    "analog",
-    "elastic",
-    "minimised",
-    "targeted",
-    "net",
-)
-"""Methods of all tasks."""
 TASK_METHODS = {
     "continue": (
         "auto",
@@ -48,6 +29,8 @@ TASK_METHODS = {
     "fill": ("auto", "hold", "straight", "elastic", "analog", "minimised", "targeted", "net"),
     "sample": ("auto", "bootstrap", "gaussian", "ou", "net"),
 }
+METHODS = tuple(dict.fromkeys(method for methods in TASK_METHODS.values() for method in methods))
+"""Methods of all tasks."""
 """Methods of each task."""
 
 

@@ -56,6 +56,14 @@ def test_every_level_of_states_that_are_alike_is_their_surface(shapes):
         assert np.abs(np.linalg.norm(surface.points, axis=1) - RADIUS).max() < 0.08
 
 
+def test_levels_of_states_that_differ_by_less_than_a_spacing_are_apart():
+    shift = 0.3
+    pair = [shape for x in (0.0, shift) for shape in field_shapes(balls(((x, 0.0, 0.0), RADIUS)), [1.0])]
+    lens = math.pi * (4 * RADIUS + shift) * (2 * RADIUS - shift) ** 2 / 12
+    result = occupancy(pair, OccupancyOptions(levels=(50, 51), resolution=0.8))
+    assert [surface.volume for surface in result.surfaces] == pytest.approx([2 * BALL - lens, lens], rel=0.01)
+
+
 @pytest.mark.parametrize("shapes", [two_fields, two_surfaces])
 def test_the_spread_is_the_deviation_of_the_distances_at_the_surface_of_half(shapes):
     [middle] = occupancy(shapes(), OccupancyOptions(levels=(50,), resolution=0.5)).surfaces

@@ -41,6 +41,7 @@ def prepare(job: FitJob[Preset], surfaces: Sequence[Surface]) -> FastField:
     warps = StateWarps(motion, job.device)
     band, summary = narrow_band(job, surfaces, warps)
     shapes = solve_shapes(job, surfaces, warps, band)
+    # Up to a quarter of a GB, which the choice of widths has no use for.
     del warps
     low, high = summary.low, summary.high
     field = FastField(
