@@ -24,7 +24,7 @@ from ..shared.text import AnswerError
 from ..shared.values import JsonValue, ValueFault
 from ..shared.version import VERSION
 from . import reply_checks
-from .process import BackendError, Process, is_local
+from .process import STARTS_AGAIN, BackendError, Process, is_local
 from .reply_checks import AnyResult
 
 OnEvent = Callable[[Event], None]
@@ -269,7 +269,7 @@ class Backend:
             # close() says so when the process is gone.
             return
         process.wait(1.0)
-        code, remedy = ("lost", "start it again") if self.info else ("launch", process.remedy())
+        code, remedy = ("lost", STARTS_AGAIN) if self.info else ("launch", process.remedy())
         self._end(code, f"the backend `{process.shown}` {process.describe_end()}{detail}; {remedy}")
         process.stop(lambda: None, self._hang_up, 0.0)
 

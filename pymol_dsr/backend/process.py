@@ -56,6 +56,10 @@ _STDERR_LINES = 200
 _STDERR_LINE = 1000  # bytes; longer lines are split
 
 
+STARTS_AGAIN = "the next command starts it again"
+"""Follows how a backend ended that was at work."""
+
+
 class BackendError(Exception):
     """A request failed.
 

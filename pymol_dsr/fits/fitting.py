@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from ..backend.client import Backend, Call
-from ..backend.process import BackendError
+from ..backend.process import STARTS_AGAIN, BackendError
 from ..shared import messages
 from ..surfaces import workers
 from ..surfaces.source import Source
@@ -125,7 +125,7 @@ def _recording_end(fit: Fit) -> Iterator[None]:
         raise
     except BackendError as error:
         lost = error.code == "lost"
-        fit.error = f"{fit.lost()} ({str(error).removesuffix('; start it again')})" if lost else str(error)
+        fit.error = f"{fit.lost()} ({str(error).removesuffix(f'; {STARTS_AGAIN}')})" if lost else str(error)
         fit.phase = Phase.FAILED
         if lost:
             raise BackendError(error.code, fit.error) from error

@@ -178,7 +178,10 @@ def test_two_replies_to_one_request(connect: Callable[..., Backend]) -> None:
             "killed",
             "was killed by signal 9 (SIGKILL, often sent when memory runs out); its last words: 'step 120 of",
         ),
-        ("fails", "ended with exit code 1; its last words: 'CUDA error: device lost'; start it again"),
+        (
+            "fails",
+            "ended with exit code 1; its last words: 'CUDA error: device lost'; the next command starts it again",
+        ),
         ("orphans", "ended with exit code 5; its last words: 'gone'"),
     ],
 )
