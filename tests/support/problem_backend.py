@@ -45,11 +45,6 @@ def linger() -> None:
     time.sleep(600)
 
 
-def slow() -> None:
-    print("srun: job 17 queued and waiting for resources", file=sys.stderr, flush=True)
-    linger()
-
-
 def banner() -> None:
     out.write(b"Welcome to gpu01\n")
     out.flush()

@@ -16,6 +16,8 @@ from pymol_dsr.shared import messages
 from support.paths import SUPPORT
 
 PROBLEM = [sys.executable, str(SUPPORT / "problem_backend.py")]
+# Never greets. A shell says its words within the shortest patience even on a busy machine; Python may not.
+QUEUED = ["sh", "-c", "echo 'srun: job 17 queued and waiting for resources' >&2; exec sleep 600"]
 
 
 class Log(list[tuple[str, dict[str, Any]]]):

@@ -55,7 +55,7 @@ from pymol_dsr.shared import atomic_write, frames, messages
 from pymol_dsr.shared.options import FitOptions
 from pymol_dsr.shared.version import VERSION
 from support.paths import ROOT
-from support.processes import PROBLEM, Log, group_is_gone, raw, runs, sent_ball
+from support.processes import PROBLEM, QUEUED, Log, group_is_gone, raw, runs, sent_ball
 from support.shapes import ball, fit
 from support.waiting import PATIENCE, wait_for
 
@@ -603,7 +603,6 @@ def typed(cmd: Any, capsys: pytest.CaptureFixture[str], line: str) -> str:
 @pytest.mark.parametrize(
     ("mode", "sentence"),
     [
-        ("slow", "did not greet within 1 s; its last words: 'srun: job 17 queued and waiting for resources'"),
         ("banner", "got 'Welcome to gpu01'"),
         ("missing", "ended with exit code 1; its last words: \"ModuleNotFoundError: No module named 'torch'\""),
         ("junk", "got 'Segmentation fault (core dumped)'; something else writes into the stream"),
@@ -617,16 +616,27 @@ def typed(cmd: Any, capsys: pytest.CaptureFixture[str], line: str) -> str:
     ],
 )
 def test_a_fit_with_a_misbehaving_backend(
-    plugin: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mode: str, sentence: str
+    plugin: Any, capsys: pytest.CaptureFixture[str], mode: str, sentence: str
 ) -> None:
-    jobs = session_of(plugin).jobs
-    session_of(plugin).settings.put("wait", "1" if mode == "slow" else f"{PATIENCE:.0f}")
+    session_of(plugin).settings.put("wait", f"{PATIENCE:.0f}")
     use(plugin, *mode.split())
-    output = typed(plugin, capsys, "dsr_fit pep, 1-2")
+    fit_fails(plugin, capsys, sentence)
+
+
+def test_a_fit_with_a_backend_that_waits_in_a_queue(plugin: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    session_of(plugin).settings.put("wait", "1")
+    session_of(plugin).settings.put("backend", shlex.join(QUEUED))
+    words = "its last words: 'srun: job 17 queued and waiting for resources'"
+    fit_fails(plugin, capsys, f"did not greet within 1 s; {words}")
+
+
+def fit_fails(cmd: Any, capsys: pytest.CaptureFixture[str], sentence: str) -> None:
+    jobs = session_of(cmd).jobs
+    output = typed(cmd, capsys, "dsr_fit pep, 1-2")
     [line] = [line for line in output.splitlines() if line.startswith(" Error: dsr_fit: ")]
     assert sentence in line
     assert jobs.fits["pep_dsr"].phase is Phase.FAILED and sentence in jobs.fits["pep_dsr"].line()
-    assert "Traceback" not in output and plugin.get_names() == ["pep"]
+    assert "Traceback" not in output and cmd.get_names() == ["pep"]
 
 
 @pytest.mark.parametrize("mode", ["mute", "play deaf", "play stubborn"])

@@ -24,7 +24,7 @@ from pymol_dsr.backend.process import BackendError, LaunchError, find_command
 from pymol_dsr.shared.frames import PROTOCOL, read_frame, write_frame
 from pymol_dsr.shared.version import VERSION
 from support.paths import ROOT
-from support.processes import PROBLEM, Log, group_is_gone, raw, runs, sent_ball
+from support.processes import PROBLEM, QUEUED, Log, group_is_gone, raw, runs, sent_ball
 from support.waiting import PATIENCE, wait_for
 
 REAL = [sys.executable, "-m", "dsr_backend", "serve"]
@@ -80,7 +80,7 @@ def failure(call: Callable[[], Any]) -> BackendError:
 
 @pytest.mark.system
 def test_a_slow_backend_is_given_up_with_its_last_words(connect: Callable[..., Backend]) -> None:
-    backend = connect("slow")
+    backend = connect(command=QUEUED)
     error = failure(lambda: backend.start(timeout=1.0))
     assert error.code == "timeout"
     assert "did not greet within 1 s" in error.message
@@ -243,10 +243,14 @@ os._exit(0)
 
 
 @pytest.mark.system
-@pytest.mark.parametrize(("activity", "mode", "report"), [("waiting", "mute", "alive"), ("starting", "slow", "ended")])
-def test_ctrl_c_interrupts(activity: str, mode: str, report: str) -> None:
+@pytest.mark.parametrize(
+    ("activity", "backend", "report"),
+    [("waiting", [*PROBLEM, "mute"], "alive"), ("starting", QUEUED, "ended")],
+    ids=["waiting", "starting"],
+)
+def test_ctrl_c_interrupts(activity: str, backend: list[str], report: str) -> None:
     # In a process of its own: this one may be pytest's, which has its own mind about Ctrl-C.
-    command = [sys.executable, "-c", INTERRUPTED, activity, *PROBLEM, mode]
+    command = [sys.executable, "-c", INTERRUPTED, activity, *backend]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None and process.stdout.readline() == "begins\n"
     time.sleep(1.0)

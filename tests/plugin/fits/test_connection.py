@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import threading
 from typing import Any
 
@@ -14,16 +13,14 @@ from pymol_dsr.fits.fit import Cancelled, Fit, Phase
 from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.runtime.settings import Settings
 from pymol_dsr.shared.messages import Status
-from support.paths import ROOT
+from support.processes import QUEUED
 from support.waiting import PATIENCE, wait_for
 
 
-def test_a_fit_is_cancelled_while_the_backend_starts_for_another(monkeypatch):
+def test_a_fit_is_cancelled_while_the_backend_starts_for_another():
     """The window starts it when it is opened, and a queue may hold it for long."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     settings = Settings()
-    problem = [sys.executable, str(ROOT / "tests/support/problem_backend.py"), "slow"]
-    settings.put("backend", shlex.join(problem))
+    settings.put("backend", shlex.join(QUEUED))
     connection = Connection(settings, lambda event: None, lambda name, trajectory: None)
     questions, ends = [], {}
 
