@@ -23,24 +23,34 @@ PIECE = 100_000
 
 
 def cgo_floats(mesh: Mesh, colors: NDArray[np.float32] | None) -> list[float]:
-    """Write a mesh as PyMOL's list of CGO numbers, with colors f4[N,3] of its vertices or without."""
+    """Write a mesh as PyMOL's list of CGO numbers, with colors f4[N,3] of its vertices or without.
+
+    A corner with the colour of the one before it in its fan does not repeat it: PyMOL keeps a colour until the next.
+    """
     # BEGIN is the form that every drawing path shows, and only plain Python floats are taken.
     columns = [(NORMAL, mesh.normals), (VERTEX, mesh.points)]
     if colors is not None:
         columns.insert(0, (COLOR, colors))
-    table = np.empty((len(mesh.points), len(columns), OPERATION), np.float32)
+    operations = np.empty((len(mesh.points), len(columns), OPERATION), np.float32)
     for number, (code, values) in enumerate(columns):
-        table[:, number, 0] = code
-        table[:, number, 1:] = values
+        operations[:, number, 0] = code
+        operations[:, number, 1:] = values
     fans = fans_of(mesh.faces)
-    lengths = OPENING + fans.sizes * OPERATION * len(columns) + 1
+    is_written = np.ones((len(fans.corners), len(columns)), bool)
+    if colors is not None:
+        in_order = colors[fans.corners]
+        is_written[1:, 0] = (in_order[1:] != in_order[:-1]).any(1)
+        is_written[fans.starts, 0] = True
+    written = (len(columns) * fans.corners[:, None] + np.arange(len(columns)))[is_written]
+    omitted = np.add.reduceat(~is_written[:, 0], fans.starts, dtype=np.int64)
+    lengths = OPENING + OPERATION * (len(columns) * fans.sizes - omitted) + 1
     ends = np.cumsum(lengths)
     numbers = np.empty(lengths.sum(), np.float32)
     is_corner = np.ones(len(numbers), bool)
     for place, code in ((ends - lengths, BEGIN), (ends - lengths + 1, TRIANGLE_FAN), (ends - 1, END)):
         numbers[place] = code
         is_corner[place] = False
-    numbers[is_corner] = table[fans.corners].ravel()
+    numbers[is_corner] = operations.reshape(-1, OPERATION).take(written, 0).ravel()
     floats: list[float] = []
     # In pieces: the window's thread waits while one is converted.
     for start in range(0, len(numbers), PIECE):
@@ -58,7 +68,17 @@ def colors_of_vertices(
     if len(floats) <= OPENING or floats[OPENING] != COLOR:
         return None
     fans = fans_of(faces)
-    fan = np.repeat(np.arange(len(fans.sizes)), fans.sizes)
-    starts = np.full(1 + max(int(faces.max()), int(vertices.max())), OPENING)
-    starts[fans.corners] = (OPENING + 1) * fan + OPENING + 3 * OPERATION * np.arange(len(fans.corners))
-    return np.array([floats[start + 1 : start + OPERATION] for start in starts[vertices].tolist()], np.float32)
+    colors: list[Sequence[float]] = []
+    at, color = 0, floats[:0]
+    for size in fans.sizes.tolist():
+        at += OPENING
+        for _ in range(size):
+            if floats[at] == COLOR:
+                color = floats[at + 1 : at + OPERATION]
+                at += OPERATION
+            colors.append(color)
+            at += 2 * OPERATION
+        at += 1
+    corners = np.zeros(1 + max(int(faces.max()), int(vertices.max())), np.int64)
+    corners[fans.corners] = np.arange(len(fans.corners))
+    return np.array([colors[corner] for corner in corners[vertices].tolist()], np.float32)

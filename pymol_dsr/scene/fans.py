@@ -21,6 +21,11 @@ class Fans:
     corners: Numbers
     sizes: Numbers
 
+    @property
+    def starts(self) -> Numbers:
+        """The place i8[F] of each fan's hub among the corners."""
+        return np.cumsum(self.sizes) - self.sizes
+
 
 def fans_of(faces: NDArray[np.integer[Any]]) -> Fans:
     """Put faces [M,3] (indices from 0) together to fans, with their sense of rotation.

@@ -31,16 +31,22 @@ def mesh_result(mesh: Mesh, **options: Any) -> MeshResult:
 
 
 def triangles_of(floats, operations=3) -> np.ndarray:
-    """Read PyMOL's numbers of fans: f4[M,3,4 * operations], a code and three values for each operation of a corner."""
-    numbers, width, at = np.array(floats, np.float32), 4 * operations, 0
+    """Read PyMOL's numbers of fans: f4[M,3,4 * operations], a code and three values for each operation of a corner.
+
+    A corner without a colour has that of the one before it.
+    """
+    numbers, at = np.array(floats, np.float32), 0
     triangles = []
     while at < len(numbers):
         assert numbers[at : at + 2].tolist() == [2.0, 6.0]
-        corners = []
+        corners, written = [], {}
         at += 2
         while numbers[at] != 3.0:
-            corners.append(numbers[at : at + width])
-            at += width
+            written[numbers[at]] = numbers[at : at + 4]
+            at += 4
+            if numbers[at - 4] == 4.0:
+                assert len(written) == operations
+                corners.append(np.concatenate([written[code] for code in sorted(written, reverse=True)]))
         at += 1
         triangles += [(corners[0], *corners[k : k + 2]) for k in range(1, len(corners) - 1)]
-    return np.array(triangles, np.float32).reshape(-1, 3, width)
+    return np.array(triangles, np.float32).reshape(-1, 3, 4 * operations)
