@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pymol import CmdException
 
 from ..fits.fit import Trajectory
-from ..scene.atoms import present_atoms
+from ..scene.atoms import PresentAtoms
 from ..scene.objects import SceneError
 from ..shared import atomic_write, plots
 from ..shared.messages import MeasureResult
@@ -133,13 +133,11 @@ def default_times(trajectory: Trajectory) -> list[float]:
     return sorted({float(round(first + number * (last - first) / max(1, count - 1))) for number in range(count)})
 
 
-def selection_mask(trajectory: Trajectory, argument: str, selection: str, _self: Any) -> NDArray[np.uint8]:
+def selection_mask(present: PresentAtoms, argument: str, selection: str, _self: Any) -> NDArray[np.uint8]:
     """Mark the fitted atoms that are selected, u1[A]. Raises SceneError, naming the argument, where none of them is."""
     label = f"{argument} {selection}"
-    try:
-        present = present_atoms(trajectory, _self)
-    except SceneError as error:
-        raise SceneError(f"{label}: {error}") from error
+    if present.indices is None:
+        raise SceneError(f"{label}: {present.absence}")
     try:
         count = _self.count_atoms(f"({selection})")
     except CmdException as error:
@@ -148,12 +146,11 @@ def selection_mask(trajectory: Trajectory, argument: str, selection: str, _self:
     if not count:
         raise SceneError(f"{label}: it holds no atoms")
     indices: set[int] = set()
-    _self.iterate(f"%{trajectory.object} and ({selection})", "indices.add(index - 1)", space={"indices": indices})
-    mask = np.isin(present, list(indices))
+    object = present.trajectory.object
+    _self.iterate(f"%{object} and ({selection})", "indices.add(index - 1)", space={"indices": indices})
+    mask = np.isin(present.indices, list(indices))
     if not mask.any():
-        raise SceneError(
-            f"{label}: none of its {count} atoms is among the {len(mask)} of {trajectory.object} that were fitted"
-        )
+        raise SceneError(f"{label}: none of its {count} atoms is among the {len(mask)} of {object} that were fitted")
     return mask.astype(np.uint8)
 
 

@@ -15,7 +15,7 @@ from ..analysis import evaluation
 from ..analysis.baselines import needed_states
 from ..analysis.evaluation import StateScores
 from ..fits.fit import Activity, Fit, Trajectory
-from ..scene.atoms import present_atoms, present_selection
+from ..scene.atoms import present_indices, present_selection
 from ..scene.objects import SceneError
 from ..session import Session, session_of
 from ..shared.options import EvaluationOptions, FieldOptions
@@ -212,6 +212,6 @@ def _fitted_order(trajectory: Trajectory, source: Source, _self: Any) -> NDArray
     """Return the place of each fitted atom among those of the source, i8[A]; None where they are not known."""
     if trajectory.atoms is None:
         return None
-    present = present_atoms(trajectory, _self)
+    present = present_indices(trajectory, _self)
     # A discrete object has atoms of its own in each state.
     return np.searchsorted(source.atoms, present) if np.array_equal(source.atoms, np.sort(present)) else None

@@ -17,8 +17,9 @@ from pymol import CmdException, cmd
 
 from ..backend.process import BackendError
 from ..fits.ensemble import entered
-from ..fits.fit import Activity, Cancelled, Fit, Phase, Say, Trajectory
-from ..scene import atoms, color_sources, palettes, placement
+from ..fits.fit import Activity, Cancelled, Fit, Phase, Say
+from ..scene import color_sources, palettes, placement
+from ..scene.atoms import PresentAtoms
 from ..session import Session, session_of
 from ..shared import atomic_write, messages
 from ..shared.frames import MAX_PAYLOAD
@@ -355,6 +356,7 @@ def export_meshes(
             say(f" {fit.name}: {len(chosen)} times of about {triangles:.0f} triangles, {size:.0f} MB")
     rate = _self.get_setting_float("movie_fps")
     field = surface.field_at(chosen, trajectory.states)
+    present = PresentAtoms.of(trajectory, _self)
     request = messages.Export(
         fit=fit.name,
         field=field,
@@ -362,11 +364,11 @@ def export_meshes(
         binary=options.binary,
         fps=rate if plays and rate > 0 else options.fps,
         mesh=mesh,
-        radii=atoms.atom_radii(trajectory, _self),
-        colors=_atom_colors(session, fit, trajectory, field, surface.appearance.color, _self),
+        radii=present.radii(),
+        colors=_atom_colors(session, fit, present, field, surface.appearance.color, _self),
         matrix=placement.object_matrix(trajectory.object, _self).astype(np.float64),
     )
-    if reason := atoms.reason_of_change(trajectory, _self):
+    if reason := present.change:
         print(f" {fit.name}: {reason}; until then files have no colours of its atoms")
     written = []
     with jobs.busy(fit, Activity.EXPORT):
@@ -388,14 +390,15 @@ def export_meshes(
 
 
 def _atom_colors(
-    session: Session, fit: Fit, trajectory: Trajectory, field: FieldOptions, color: str, _self: Any
+    session: Session, fit: Fit, present: PresentAtoms, field: FieldOptions, color: str, _self: Any
 ) -> NDArray[np.float32] | None:
     """Return the colours f4[A,3] of the fitted atoms that a file takes; None where they are not known."""
+    trajectory = present.trajectory
     color_name, by = color_or_values(color, _self)
     if by:
         return color_sources.colors_of_atoms(fit, trajectory, field, by, session.jobs, _self)
     if not color_name:
-        return atoms.atom_colors(trajectory, _self)
+        return present.colors()
     if trajectory.atoms is None:
         raise CmdException(f"color {color_name}: the fit {fit.name} holds no atoms, so files of it have no colours")
     return palettes.one_color(len(trajectory.atoms), _self.get_color_tuple(color_name))

@@ -14,7 +14,8 @@ from pymol import CmdException, cmd
 from ..analysis import measures
 from ..analysis.measures import Measurement
 from ..fits.fit import Activity, Say
-from ..scene import atoms, gui_thread
+from ..scene import gui_thread
+from ..scene.atoms import PresentAtoms
 from ..session import Session, session_of
 from ..shared import messages
 from ..shared.options import FieldOptions, MeasureOptions
@@ -131,14 +132,14 @@ def measure_fit(
     path = table_path(file)
     if plot and (windows is None or not has_window()):
         raise CmdException("plot 1: PyMOL has no window here; file=NAME.csv writes NAME.png")
+    present = PresentAtoms.of(trajectory, _self)
     masks: dict[str, NDArray[np.uint8] | None] = {"selection": None, "pocket": None}
     for argument, selection in (("selection", options.selection), ("pocket", options.pocket)):
         if selection:
-            masks[argument] = mask = measures.selection_mask(trajectory, argument, selection, _self)
+            masks[argument] = mask = measures.selection_mask(present, argument, selection, _self)
             say(f" {fit.name}: {argument} of {int(mask.sum())} fitted atoms")
-    radii = atoms.atom_radii(trajectory, _self)
-    labels = atoms.atom_residues(trajectory, _self)
-    if reason := atoms.reason_of_change(trajectory, _self):
+    radii, labels = present.radii(), present.residues()
+    if reason := present.change:
         print(f" {fit.name}: {reason}; until then it has no measures of residues")
 
     def work() -> Measurement:

@@ -199,7 +199,7 @@ def load_movie(
         print(
             f" {name}: warning: PyMOL has {described}, which this one replaces; movie=0 loads the surfaces and keeps it"
         )
-    radii = None if plan.as_map else atoms.atom_radii(plan.trajectory, _self)
+    radii = None if plan.as_map else atoms.PresentAtoms.of(plan.trajectory, _self).radii()
     work = partial(_load, session, plan, radii, stays, runner.say, _self)
     runner.run(session.jobs.claimed(plan.fit, Activity.MOVIE, work))
     return plan.object
@@ -221,7 +221,7 @@ def _load(
     color = plan.surface.appearance.color
     kept_movie = KeptMovie(object, fit, plan.trajectory, plan.field, plan.mesh, color=color)
     kept_movie.digest = session.references.digest_of(fit)
-    kept_movie.atom_colors = in_gui(_self, atoms.atom_colors, plan.trajectory, _self)
+    kept_movie.atom_colors, _ = in_gui(_self, atoms.atom_colors, plan.trajectory, _self)
     colored = None
     if plan.by:
         coloring = in_gui(_self, value_coloring, session, kept_movie, ColorOptions(by=plan.by), _self)

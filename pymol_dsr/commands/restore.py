@@ -144,7 +144,7 @@ def _with_meshes(session: Session, coarse: CoarseMovie, fit: Fit, runner: Runner
     kept.atom_colors = recipe.atom_colors
     if kept.atom_colors is not None and (trajectory.atoms is None or len(kept.atom_colors) != len(trajectory.atoms)):
         raise SceneError(f"its recipe has colours of {len(kept.atom_colors)} atoms, and the fit has others")
-    radii = in_gui(_self, atoms.atom_radii, trajectory, _self)
+    radii = in_gui(_self, lambda: atoms.PresentAtoms.of(trajectory, _self).radii())
     requests = mesh_requests(fit.name, recipe.field, recipe.mesh, recipe.times, radii)
     movie_states = recipe.movie_states(list(recipe.objects))
     members = []

@@ -66,10 +66,10 @@ class Appearance:
     @classmethod
     def of(cls, trajectory: Trajectory, color: str, _self: Any) -> Appearance:
         """Read it from the scene as it is now."""
-        colors = None if color else atoms.atom_colors(trajectory, _self)
+        present = atoms.PresentAtoms.of(trajectory, _self)
+        colors = None if color else present.colors()
         rgb = _self.get_color_tuple(color) if color else palettes.GREY
-        radii, ttt = atoms.atom_radii(trajectory, _self), placement.object_ttt(trajectory.object, _self)
-        return cls(colors, rgb, radii, ttt)
+        return cls(colors, rgb, present.radii(), placement.object_ttt(trajectory.object, _self))
 
 
 class ValueColors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from .objects import SceneError
 from .palettes import GREY, Colors
 
 
-def present_atoms(trajectory: Trajectory, _self: Any) -> NDArray[np.int32]:
+def present_indices(trajectory: Trajectory, _self: Any) -> NDArray[np.int32]:
     """Return the present indices i4[A] (from 0) of the fitted atoms, in their order.
 
     Raises SceneError, with all that is known of the atoms and what to do, where the scene lacks one of them.
@@ -42,6 +43,60 @@ def present_atoms(trajectory: Trajectory, _self: Any) -> NDArray[np.int32]:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class PresentAtoms:
+    """The fitted atoms of a trajectory as the scene has them now.
+
+    A look-up compares all atoms with those that were fitted, so a command makes one and reads all properties by it.
+    indices: i4[A], from 0, in the order of the fit; None where the scene lacks an atom, and so are the properties then.
+    absence: why the scene lacks atoms, and what to do; else empty.
+    """
+
+    trajectory: Trajectory
+    indices: NDArray[np.int32] | None
+    absence: str
+    _self: Any
+
+    @classmethod
+    def of(cls, trajectory: Trajectory, _self: Any) -> PresentAtoms:
+        """Look the atoms up."""
+        try:
+            return cls(trajectory, present_indices(trajectory, _self), "", _self)
+        except SceneError as error:
+            return cls(trajectory, None, str(error), _self)
+
+    @property
+    def change(self) -> str:
+        """The reason why a molecule that is in the scene is no longer the fitted one, and the remedy; else empty."""
+        is_known = self.trajectory.atoms is not None
+        return self.absence if is_known and self.trajectory.object in self._self.get_names("objects") else ""
+
+    def values(self, expression: str) -> list[Any] | None:
+        """Return a property of each atom, as PyMOL's iterate names it."""
+        if self.indices is None:
+            return None
+        values: list[Any] = []
+        self._self.iterate(f"%{self.trajectory.object}", f"values.append({expression})", space={"values": values})
+        return [values[index] for index in self.indices.tolist()]
+
+    def colors(self) -> Colors | None:
+        """Return the colours of the atoms, f4[A,3] from 0 to 1."""
+        numbers = self.values("color")
+        if numbers is None:
+            return None
+        tuples = {number: self._self.get_color_tuple(number) or GREY for number in set(numbers)}
+        return np.array([tuples[number] for number in numbers], np.float32)
+
+    def radii(self) -> NDArray[np.float32] | None:
+        """Return the van der Waals radii of the atoms, f4[A] in Å."""
+        radii = self.values("vdw")
+        return None if radii is None else np.array(radii, np.float32)
+
+    def residues(self) -> list[tuple[str, str, str, str]] | None:
+        """Return chain (or segment), segi, resn and resi of each atom."""
+        return self.values("(chain or segi, segi, resn, resi)")
+
+
 def present_selection(trajectory: Trajectory, _self: Any) -> str:
     """Return a selection of the fitted atoms; by index where they are known, as its own words may mean others now.
 
@@ -49,54 +104,14 @@ def present_selection(trajectory: Trajectory, _self: Any) -> str:
     """
     if trajectory.atoms is None:
         return trajectory.selection
-    indices = np.sort(present_atoms(trajectory, _self)) + 1
+    indices = np.sort(present_indices(trajectory, _self)) + 1
     return f"%{trajectory.object} and index {states.format(indices.tolist())}"
 
 
-def atom_property(trajectory: Trajectory, expression: str, _self: Any) -> list[Any] | None:
-    """Return a property of each fitted atom, as PyMOL's iterate names it; None where the scene lacks an atom."""
-    try:
-        present = present_atoms(trajectory, _self)
-    except SceneError:
-        return None
-    values: list[Any] = []
-    _self.iterate(f"%{trajectory.object}", f"values.append({expression})", space={"values": values})
-    return [values[index] for index in present.tolist()]
-
-
-def absence(trajectory: Trajectory, _self: Any) -> str:
-    """Say why the scene lacks the fitted atoms, and what to do; empty where it has them."""
-    try:
-        present_atoms(trajectory, _self)
-    except SceneError as error:
-        return str(error)
-    return ""
-
-
-def reason_of_change(trajectory: Trajectory, _self: Any) -> str:
-    """Say how a molecule that is in the scene is no longer the fitted one, and what to do; empty in all other cases."""
-    is_there = trajectory.atoms is not None and trajectory.object in _self.get_names("objects")
-    return absence(trajectory, _self) if is_there else ""
-
-
-def atom_colors(trajectory: Trajectory, _self: Any) -> Colors | None:
-    """Return the present colours of the fitted atoms, f4[A,3] from 0 to 1; None where the scene lacks them."""
-    numbers = atom_property(trajectory, "color", _self)
-    if numbers is None:
-        return None
-    tuples = {number: _self.get_color_tuple(number) or GREY for number in set(numbers)}
-    return np.array([tuples[number] for number in numbers], np.float32)
-
-
-def atom_radii(trajectory: Trajectory, _self: Any) -> NDArray[np.float32] | None:
-    """Return van der Waals radii of the fitted atoms, f4[A] in Å; None where the scene lacks them."""
-    radii = atom_property(trajectory, "vdw", _self)
-    return None if radii is None else np.array(radii, np.float32)
-
-
-def atom_residues(trajectory: Trajectory, _self: Any) -> list[tuple[str, str, str, str]] | None:
-    """Return chain (or segment), segi, resn and resi of each fitted atom; None where the scene lacks them."""
-    return atom_property(trajectory, "(chain or segi, segi, resn, resi)", _self)
+def atom_colors(trajectory: Trajectory, _self: Any) -> tuple[Colors | None, str]:
+    """Return the present colours f4[A,3] of the fitted atoms; None where the scene lacks them, and why."""
+    present = PresentAtoms.of(trajectory, _self)
+    return present.colors(), present.absence
 
 
 def blend(

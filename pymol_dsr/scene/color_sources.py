@@ -63,12 +63,13 @@ def atom_values(trajectory: Trajectory, name: str, _self: Any) -> NDArray[np.flo
     """
     if not re.fullmatch(r"[A-Za-z_][\w.]*", name):
         raise SceneError(f"by {name}: {_choices()}")
+    present = atoms.PresentAtoms.of(trajectory, _self)
     try:
-        values = atoms.atom_property(trajectory, name, _self)
+        values = present.values(name)
     except NameError as error:
         raise SceneError(f"by {name}: {_choices()}") from error
     if values is None:
-        raise SceneError(f"by {name}: {atoms.absence(trajectory, _self)}")
+        raise SceneError(f"by {name}: {present.absence}")
     try:
         return np.array([np.nan if value is None else value for value in values], np.float32)
     except ValueError as error:

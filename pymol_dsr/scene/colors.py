@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..fits.fit import Cancelled
 from ..shared.messages import MeshResult
-from .atoms import absence, atom_colors
+from .atoms import atom_colors
 from .color_bar import bar_name, bars_of, disable_bars, remove_bars, show_bar, unit_text
 from .color_sources import Values
 from .gui_thread import in_gui, step_in_gui
@@ -205,10 +205,9 @@ def _paint_plain(movie: KeptMovie, color: str, _self: Any) -> None:
         for name in movie.identities:
             in_gui(_self, _self.color, color, name)
     else:
-        base = in_gui(_self, atom_colors, movie.trajectory, _self)
+        base, absence = in_gui(_self, atom_colors, movie.trajectory, _self)
         if base is None or not movie.has_atoms:
-            reason = in_gui(_self, absence, movie.trajectory, _self) or "this movie knows no atoms"
-            raise SceneError(f"by atoms: {reason}; or give a colour as by=white")
+            raise SceneError(f"by atoms: {absence or 'this movie knows no atoms'}; or give a colour as by=white")
         movie.atom_colors = base
     in_gui(_self, remove_bars, movie.name, _self)
     _load(movie, plain_paint(color, movie.atom_colors, _self), _self)

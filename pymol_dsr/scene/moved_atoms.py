@@ -13,7 +13,7 @@ from ..shared.messages import MeshResult
 from ..shared.text import counted
 from ..surfaces.extract import in_scene
 from ..surfaces.source import Coordinates
-from .atoms import present_atoms
+from .atoms import present_indices
 from .gui_thread import in_gui
 from .objects import SceneError
 from .replies import Reply
@@ -38,7 +38,7 @@ def distance(atoms: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]
 def scene_positions(trajectory: Trajectory, state: int, _self: Any) -> Coordinates | None:
     """Return the fitted atoms f4[A,3] (Å) of a state as they lie now; None where the scene lacks some of them."""
     try:
-        present = present_atoms(trajectory, _self)
+        present = present_indices(trajectory, _self)
     except SceneError:
         return None
     if not 1 <= state <= _self.count_states(f"%{trajectory.object}"):

@@ -11,7 +11,7 @@ from ..fits.fit import Trajectory
 from ..surfaces.coordinates import put_coordinates
 from ..surfaces.selections import ATOMS_TITLE
 from . import placement
-from .atoms import present_atoms
+from .atoms import present_indices
 from .molecule_copy import copy_atoms
 from .objects import SceneError
 
@@ -40,7 +40,7 @@ class MovieAtoms:
             return
         if self._first_state is None:
             try:
-                present = present_atoms(source, cmd)
+                present = present_indices(source, cmd)
             except SceneError as error:
                 self.absence = str(error)
                 return

@@ -19,7 +19,7 @@ from ..shared.messages import GridResult, MeshResult
 from ..surfaces.object_session import read_object_session
 from ..surfaces.selections import ATOMS_TITLE
 from . import cgo, maps, placement
-from .atoms import absence, atom_colors
+from .atoms import atom_colors
 from .gui_thread import in_gui, step_in_gui
 from .movie_atoms import MovieAtoms
 from .objects import SceneError, check_names, delete_objects, object_kind
@@ -107,10 +107,9 @@ def show_movie(
     Raises SceneError, Cancelled, and the errors of the replies.
     """
     by_atom = not appearance.color and appearance.paint is None
-    base = in_gui(_self, atom_colors, trajectory, _self) if by_atom else None
-    if base is None and by_atom and appearance.map_level is None:
-        reason = in_gui(_self, absence, trajectory, _self)
-        say(f"{reason}; one colour is used until then")
+    base, absence = in_gui(_self, atom_colors, trajectory, _self) if by_atom else (None, "")
+    if absence and appearance.map_level is None:
+        say(f"{absence}; one colour is used until then")
     ttt = in_gui(_self, placement.object_ttt, trajectory.object, _self)
     are_integers = all_whole([state.time for state in movie_states])
     movie_atoms = None if are_integers else MovieAtoms(trajectory, f"{object}_atoms", _self)

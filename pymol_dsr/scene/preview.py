@@ -16,7 +16,8 @@ from ..fits.background import Background
 from ..fits.fit import Fit
 from ..shared import messages
 from ..surfaces.source import Surface
-from . import atoms, cgo, placement
+from . import cgo, placement
+from .atoms import PresentAtoms
 from .color_bar import remove_bars
 from .gui_thread import in_gui
 from .objects import switch_off
@@ -44,11 +45,11 @@ class Preview:
         self._lock = threading.Lock()
         trajectory = fit.trajectories[0]
         self._trajectory = trajectory
-        self._colors = atoms.atom_colors(trajectory, _self)
+        present = PresentAtoms.of(trajectory, _self)
+        self._colors, self.radii = present.colors(), present.radii()
         self._ttt = placement.object_ttt(trajectory.object, _self)
         displayed = _self.get_state()
         time = min(trajectory.states, key=lambda state: (abs(state - displayed), state))
-        self.radii = atoms.atom_radii(trajectory, _self)
         self.options = messages.PreviewOptions(time, RESOLUTION, TRIANGLES)
 
     def show_surface(self, surface: Surface) -> None:

@@ -16,7 +16,7 @@ from pymol_dsr.analysis.measures import Measurement, Residue, StateMeasures
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.measure import dsr_measure
 from pymol_dsr.fits.fit import Trajectory
-from pymol_dsr.scene.atoms import atom_residues
+from pymol_dsr.scene.atoms import PresentAtoms
 from pymol_dsr.session import Session, session_of
 from pymol_dsr.shared.messages import MeasureResult
 from pymol_dsr.shared.plots import MEASURES
@@ -133,7 +133,7 @@ def measured_atoms(count):
 def test_segments_tell_residues_apart_where_nothing_else_does(peptide, tmp_path):
     trajectory = two_segments(peptide)
     answer = measured_atoms(len(trajectory.atoms))
-    measurement = measures.collect([answer], [1.0], atom_residues(trajectory, peptide))
+    measurement = measures.collect([answer], [1.0], PresentAtoms.of(trajectory, peptide).residues())
     assert len(measurement.residues) == 9 + 9 + 1
     by_name = {str(residue): residue.area for residue in measurement.residues}
     assert by_name["P1/A/ALA`1"] == by_name["P2/A/ALA`1"] == by_name["B/ALA`1"]
@@ -145,7 +145,7 @@ def test_segments_tell_residues_apart_where_nothing_else_does(peptide, tmp_path)
     peptide.remove("twice and segi P2 and chain A")
     trajectory.atoms = np.arange(peptide.count_atoms("twice"), dtype=np.int32)
     answer = measured_atoms(len(trajectory.atoms))
-    measurement = measures.collect([answer], [1.0], atom_residues(trajectory, peptide))
+    measurement = measures.collect([answer], [1.0], PresentAtoms.of(trajectory, peptide).residues())
     assert str(measurement.residues[0]) == "A/ALA`1"
     with open(measures.write_measures(str(tmp_path / "once.csv"), measurement)[1]) as stream:
         assert next(stream).strip() == "chain,resn,resi,area,speed"

@@ -9,10 +9,12 @@ import pytest
 
 from pymol_dsr.analysis.measures import selection_mask
 from pymol_dsr.fits.fit import Trajectory
-from pymol_dsr.scene.atoms import atom_property, atom_radii, blend, present_atoms, present_selection
+from pymol_dsr.scene import atoms
+from pymol_dsr.scene.atoms import PresentAtoms, blend, present_indices, present_selection
 from pymol_dsr.scene.objects import SceneError
 from pymol_dsr.shared.messages import MoleculeSource, TrajectoryReport
 from pymol_dsr.surfaces.extract import read_source
+from pymol_dsr.surfaces.identity import find_atoms
 
 
 def test_values_are_averaged_by_weight_and_atoms_without_a_value_left_out():
@@ -28,10 +30,10 @@ def test_radii_are_those_of_the_fitted_atoms_while_the_scene_has_them(cmd):
     for number, radius in enumerate((1.2, 1.7, 1.5)):
         cmd.pseudoatom("mol", pos=(4 * number, 0, 0), name=f"A{number}", vdw=radius)
     trajectory = Trajectory("", "mol", "mol", np.array([0, 2]), [1.0])
-    radii = atom_radii(trajectory, cmd)
+    radii = PresentAtoms.of(trajectory, cmd).radii()
     assert radii is not None and np.abs(radii - [1.2, 1.5]).max() < 1e-6
     cmd.delete("mol")
-    assert atom_radii(trajectory, cmd) is None
+    assert PresentAtoms.of(trajectory, cmd).radii() is None
 
 
 def fitted(cmd, selection) -> Trajectory:
@@ -41,7 +43,7 @@ def fitted(cmd, selection) -> Trajectory:
 
 
 def names(cmd, trajectory) -> list[str] | None:
-    return atom_property(trajectory, "f'{resn} {name}'", cmd)
+    return PresentAtoms.of(trajectory, cmd).values("f'{resn} {name}'")
 
 
 def remove_hydrogens(cmd) -> None:
@@ -64,10 +66,25 @@ def test_fitted_atoms_are_known_again_when_the_object_has_changed(peptide, chang
     before = names(peptide, trajectory)
     change(peptide)
     assert names(peptide, trajectory) == before
-    mask = selection_mask(trajectory, "selection", "resn LYS+HIS", peptide)
+    mask = selection_mask(PresentAtoms.of(trajectory, peptide), "selection", "resn LYS+HIS", peptide)
     assert mask.tolist() == [name.startswith(("LYS", "HIS")) for name in before or []]
     selected = f"({present_selection(trajectory, peptide)})"
     assert peptide.count_atoms(selected) == peptide.count_atoms(f"{selected} and not hydro") == len(mask)
+
+
+def test_one_look_up_serves_all_properties_and_selections(peptide, monkeypatch):
+    trajectory, look_ups = fitted(peptide, "pep and resi 2-8"), []
+
+    def counted(*args):
+        look_ups.append(args)
+        return find_atoms(*args)
+
+    monkeypatch.setattr(atoms, "find_atoms", counted)
+    present = PresentAtoms.of(trajectory, peptide)
+    masks = [selection_mask(present, argument, "resi 3", peptide) for argument in ("selection", "pocket")]
+    properties = [present.colors(), present.radii(), present.residues(), *masks]
+    assert [len(values) for values in properties if values is not None] == [peptide.count_atoms("pep and resi 2-8")] * 5
+    assert present.change == "" and len(look_ups) == 1
 
 
 def test_atoms_without_which_a_molecule_is_not_the_fitted_one(peptide):
@@ -81,9 +98,9 @@ def test_atoms_without_which_a_molecule_is_not_the_fitted_one(peptide):
         "it was, or fit it anew with dsr_fit"
     )
     with pytest.raises(SceneError, match=f"^{message}$"):
-        present_atoms(trajectory, peptide)
+        present_indices(trajectory, peptide)
     with pytest.raises(SceneError, match=f"^selection resi 3: {message}$"):
-        selection_mask(trajectory, "selection", "resi 3", peptide)
+        selection_mask(PresentAtoms.of(trajectory, peptide), "selection", "resi 3", peptide)
 
 
 def test_another_chain_of_the_same_residues_is_not_the_fitted_one(cmd):
@@ -109,4 +126,4 @@ def test_without_an_identity_the_indices_count_as_in_older_files(peptide):
     assert names(peptide, trajectory) is not None
     peptide.remove("pep and resi 2-9")
     with pytest.raises(SceneError, match=r"it has \d+ atoms now and had at least \d+"):
-        present_atoms(trajectory, peptide)
+        present_indices(trajectory, peptide)

@@ -164,7 +164,7 @@ def test_all_that_needs_the_molecule_finds_the_renamed_one(backend, capsys, tmp_
     # PyMOL 2.5 has no get_object_ttt; the atoms lie where the surface does.
     assert placement.object_ttt("between_atoms", cmd) == placement.object_ttt("other", cmd) != placement.IDENTITY
     assert cmd.count_atoms("between_atoms") == cmd.count_atoms("other")
-    colors = atom_colors(trajectory, cmd)
+    colors, _ = atom_colors(trajectory, cmd)
     assert colors is not None and (colors[0] == [1, 1, 0]).all()
     dsr_save("fit", str(tmp_path / "fit.dsr"), _self=cmd)
     dsr_load(str(tmp_path / "fit.dsr"), _self=cmd)

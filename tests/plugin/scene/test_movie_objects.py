@@ -133,7 +133,7 @@ def test_moves_that_are_in_the_coordinates_are_not_repeated(peptide):
 def test_colours_are_those_of_the_nearest_atoms(peptide, fitted):
     peptide.color("red", "pep")
     peptide.color("blue", "pep and resi 5")
-    colors = atoms.atom_colors(fitted.trajectory, peptide)
+    colors, _ = atoms.atom_colors(fitted.trajectory, peptide)
     assert colors is not None
     blue = [i for i, c in enumerate(colors) if tuple(c) == (0.0, 0.0, 1.0)]
     assert len(blue) == peptide.count_atoms("pep and resi 5")
