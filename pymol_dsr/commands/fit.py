@@ -348,10 +348,7 @@ def run_request(jobs: Jobs, name: str, request: FitRequest, runner: Runner, _sel
             claim_molecule(name, trajectory.object, _self)
         if fit.replaces is not None and fit.replaces.is_finished:
             runner.say(f" {name}: the fit of this name is kept until the new one is ready")
-        preview = Preview(fit, _self) if runner.watch else None
-    if preview is not None:
-        fit.preview, fit.radii = preview.options, preview.radii
-        fit.show_preview, fit.show_surface = preview, preview.show_surface
+        preview = fit.preview = Preview(fit, _self) if runner.watch else None
     # They were printed when the scene was read.
     fit.warnings += [line for source in request.sources for line in source.warnings]
     for source in request.sources:

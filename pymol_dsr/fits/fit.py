@@ -123,53 +123,73 @@ class Trajectory:
         )
 
 
+class FitPreview(Protocol):
+    """Shows a fit while it goes on.
+
+    options: the preview that `open` asks for. radii: f4[A] in Å, of the atoms of the first trajectory, where they are
+    known.
+    """
+
+    options: messages.PreviewOptions
+    radii: NDArray[np.float32] | None
+
+    def show_surface(self, surface: Surface) -> None:
+        """Take each surface of the first trajectory, before it is sent."""
+
+    def show_preview(self, preview: messages.Preview) -> None:
+        """Take each event `preview`, in the reading thread."""
+
+
 @dataclass(eq=False)
 class Fit:
     """A fit: its trajectories, its progress and its result. Another one of the same contents is another fit.
 
-    trajectories: one, or those of a family in their order. step, checkpoint: of the training, and the last one that
-    was saved. losses: fraction and loss (Å) of each progress. stage: the step of its activity in a word, for messages;
-    `fraction` counts it. preview: the preview that `open` asks for; radii: f4[A] in Å, of its atoms, where they are
-    known; show_preview: called with each event `preview` in the reading thread; show_surface: called with each
-    surface of the first trajectory, before it is sent. detached: the process of its own that fits it or has fitted it,
-    in words. file: its .dsr where the user has named one. digest, fetch: of a fit that came
-    from a .dsr here, its SHA-256, and the function that reads it again (its path and content). in_folder: whether the
-    backend has it in its folder of fits, too. holder: the backend that has it in memory. replaces: the finished or
-    detached fit of its name, which is kept until this one is ready. note: how the last fit ended that was to replace
-    this one. timing: of a fit that this session runs or has run. since: when its activity began, by time.monotonic.
-    warnings: for the user, in their order.
+    trajectories: one, or those of a family in their order. report: of the finished fit. preview: shows it while it goes
+    on; None where nobody watches. warnings: for the user, in their order.
+
+    Progress. stage: the step of its activity in a word, for messages; `fraction` counts it. since: when its activity
+    began, by time.monotonic. step, checkpoint: of the training, and the last one that was saved. losses: fraction and
+    loss (Å) of each progress. timing: of a fit that this session runs or has run. stop: set to end its activity.
+
+    The places that hold it. holder: the backend that has it in memory. in_folder: whether the backend has it in its
+    folder of fits, too. file: its .dsr where the user has named one. digest, fetch: of a fit that came from a .dsr
+    here, its SHA-256, and the function that reads it again (its path and content). detached: the process of its own
+    that fits it or has fitted it, in words.
+
+    The fit before it. replaces: the finished or detached fit of its name, which is kept until this one is ready. note:
+    how the last fit ended that was to replace this one.
     """
 
     name: str
     trajectories: list[Trajectory] = field(default_factory=list)
+    report: messages.FitReport = field(default_factory=messages.FitReport)
+    preview: FitPreview | None = None
+    warnings: list[str] = field(default_factory=list)
+
     phase: Phase = Phase.QUEUED
+    activity: Activity | None = None
+    stage: str = ""
     fraction: float = 0.0
+    since: float = 0.0
+    device: str = ""
+    error: str = ""
     loss: float | None = None
+    losses: list[tuple[float, float]] = field(default_factory=list)
     step: int | None = None
     checkpoint: int | None = None
     seconds_left: float | None = None
-    device: str = ""
-    report: messages.FitReport = field(default_factory=messages.FitReport)
-    error: str = ""
-    activity: Activity | None = None
-    stage: str = ""
-    losses: list[tuple[float, float]] = field(default_factory=list)
-    preview: messages.PreviewOptions | None = None
-    radii: NDArray[np.float32] | None = None
-    show_preview: Callable[[messages.Preview], None] | None = None
-    show_surface: Callable[[Surface], None] | None = None
+    timing: FitTiming | None = None
     stop: threading.Event = field(default_factory=threading.Event)
-    detached: str = ""
+
+    holder: Backend | None = None
+    in_folder: bool = False
     file: str = ""
     digest: str = ""
     fetch: Callable[[], tuple[str, bytes]] | None = None
-    in_folder: bool = False
-    holder: Backend | None = None
+    detached: str = ""
+
     replaces: Fit | None = None
     note: str = ""
-    timing: FitTiming | None = None
-    since: float = 0.0
-    warnings: list[str] = field(default_factory=list)
 
     @property
     def is_finished(self) -> bool:

@@ -58,7 +58,8 @@ def _surfaces_ahead(jobs: Jobs, fit: Fit, request: FitRequest) -> Iterator[Surfa
     source = _previewed_first(request.sources[0], fit)
     if resumed:
         source = dataclasses.replace(source, states=source.states[:1])
-    ahead = SurfacesAhead(source, jobs.settings.workers, fit.stop.is_set, fit.show_surface)
+    show = None if fit.preview is None else fit.preview.show_surface
+    ahead = SurfacesAhead(source, jobs.settings.workers, fit.stop.is_set, show)
     try:
         yield None if resumed else ahead
     finally:
@@ -69,7 +70,7 @@ def _previewed_first(source: Source, fit: Fit, known: Collection[float] = ()) ->
     """Return the source with the states that are not known, that of the fit's preview first, and no warnings."""
     states = [state for state in source.states if float(state) not in known]
     if fit.preview is not None:
-        time = fit.preview.time
+        time = fit.preview.options.time
         states.sort(key=lambda state: state != time)
     return dataclasses.replace(source, states=states, warnings=[])
 
@@ -100,8 +101,8 @@ def send_surfaces(
             for line in left.warnings[reported:]:
                 fit.warn(line, trajectory.name)
             reported = len(left.warnings)
-            if fit.show_surface is not None and trajectory is fit.trajectories[0]:
-                fit.show_surface(surface)
+            if fit.preview is not None and trajectory is fit.trajectories[0]:
+                fit.preview.show_surface(surface)
             calls.append(backend.submit(surface.request(fit.name, trajectory.name)))
             # A surface that the backend refuses ends the fit now, not after all others are computed.
             while len(calls) > AHEAD:
@@ -176,8 +177,8 @@ class _Run:
             trajectories=names if fit.family else None,
             family=start.family or None,
             frozen=bool(start.family) and start.frozen,
-            preview=fit.preview,
-            radii=fit.radii,
+            preview=None if fit.preview is None else fit.preview.options,
+            radii=None if fit.preview is None else fit.preview.radii,
         )
         known = self.jobs.ask(fit, request).states
         arrived = [set(known.get(trajectory.name, ())) & set(trajectory.states) for trajectory in fit.trajectories]

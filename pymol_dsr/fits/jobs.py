@@ -391,14 +391,15 @@ class Jobs:
 
     def _take_preview(self, preview: messages.Preview) -> None:
         fit = self.fits.get(preview.fit)
-        if fit is None or fit.show_preview is None or fit.preview is None:
+        if fit is None or fit.preview is None:
             return
+        atoms = self._atom_count(fit.name, fit.trajectories[0].name)
         try:
-            reply_checks.check_preview(fit.preview, preview, self._atom_count(fit.name, fit.trajectories[0].name))
+            reply_checks.check_preview(fit.preview.options, preview, atoms)
         except ValueFault as fault:
             self._log.print(text.one_line(f"a preview of the backend can't be used and is left out: {fault}"))
         else:
-            fit.show_preview(preview)
+            fit.preview.show_preview(preview)
 
     def _take_progress(self, name: str, status: messages.FitStatus) -> None:
         fit, phase = self.fits.get(name), Phase(status.phase)

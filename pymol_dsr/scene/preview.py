@@ -58,7 +58,7 @@ class Preview:
         A larger surface would make the window wait; the backend sends a coarser mesh of that one.
         """
         if surface.state == self.options.time and len(surface.faces) <= TRIANGLES and not self._count:
-            self(
+            self.show_preview(
                 messages.Preview(
                     fit=self._fit.name,
                     time=surface.state,
@@ -70,7 +70,7 @@ class Preview:
                 )
             )
 
-    def __call__(self, preview: messages.Preview) -> None:
+    def show_preview(self, preview: messages.Preview) -> None:
         """Show a preview soon."""
         with self._lock:
             self._count += 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pymol import CmdException
 
 from pymol_dsr import register
@@ -162,13 +163,25 @@ def test_a_backend_out_of_turn_is_given_up(hostile, name):
     fault(hostile, "")  # another one was started
 
 
+class NeverShown:
+    """A preview for which the backend sends nothing that may be shown."""
+
+    options = messages.PreviewOptions(1.0, triangles=100)
+    radii: NDArray[np.float32] | None = None
+
+    def show_surface(self, surface):
+        pytest.fail("it was shown")
+
+    def show_preview(self, preview):
+        pytest.fail("it was shown")
+
+
 def test_events_that_are_wrong_of_nobody_or_too_many(hostile, capfd):
     jobs = session_of(hostile).jobs
     fault(hostile, "noise")
     running_fit = Fit("a", [Trajectory("", "pep", "pep", None, [1.0])], phase=Phase.FIT)
     jobs.fits["a"] = running_fit
-    running_fit.preview = messages.PreviewOptions(1.0, triangles=100)
-    running_fit.show_preview = lambda preview: pytest.fail("it was shown")
+    running_fit.preview = NeverShown()
     dsr_movie("fit", "1", movie=0, _self=hostile)
     output, errors = capfd.readouterr()
     lines = output.splitlines()
@@ -199,16 +212,16 @@ def test_long_texts_of_an_event_are_cut(hostile, capfd):
 
 def test_a_flood_of_previews_takes_one_thread(hostile):
     fit = session_of(hostile).jobs.fits["fit"]
-    show_preview = Preview(fit, hostile)
+    live_preview = Preview(fit, hostile)
     points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4")
     faces = np.array([[0, 1, 2]], "<i4")
     preview = messages.Preview(fit="fit", time=1.0, points=points, normals=points, faces=faces)
     peak = 0
     for _ in range(300):
-        show_preview(preview)
+        live_preview.show_preview(preview)
         peak = max(peak, sum(thread.name == "dsr-preview" for thread in threading.enumerate()))
     assert peak == 1
-    wait_for(lambda: show_preview.name in hostile.get_names())
+    wait_for(lambda: live_preview.name in hostile.get_names())
 
 
 # Texts

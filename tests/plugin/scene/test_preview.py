@@ -199,7 +199,7 @@ def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plu
     plugin.translate([0, 0, 30], object="pep")
     dsr_fit("pep", "1-5:2", preset="preview", watch=1, async_=1, _self=plugin)
     fit = session_of(plugin).jobs.fits["pep_dsr"]
-    assert fit.preview is not None and fit.preview.time == 3, "the fitted state nearest to the one in view"
+    assert fit.preview is not None and fit.preview.options.time == 3, "the fitted state nearest to the one in view"
     wait_for(lambda: "pep_dsr_preview" in plugin.get_names())
     assert fit.phase in (Phase.QUEUED, Phase.SURFACES, Phase.SAMPLING, Phase.FIT), fit.phase
     assert order[0] == 3, "the surface of that state was not made while the backend starts"
@@ -244,49 +244,49 @@ def triangle(shift=0.0, count=3):
     return messages.Preview(fit="a", time=1.0, points=points, normals=normals, faces=faces, nearest=nearest)
 
 
-def loaded(show_preview, cmd, name="a_preview"):
+def loaded(cmd, name="a_preview"):
     wait_for(lambda: name in cmd.get_names())
     return np.array(cmd.get_extent(name))
 
 
 def test_only_the_newest_is_loaded(peptide):
-    show_preview = entered(peptide)
+    live_preview = entered(peptide)
     for shift in (0.0, 10.0, 20.0):
-        show_preview(triangle(shift))
-    wait_for(lambda: loaded(show_preview, peptide).max() == pytest.approx(21.0))
+        live_preview.show_preview(triangle(shift))
+    wait_for(lambda: loaded(peptide).max() == pytest.approx(21.0))
     # One that was overtaken on the way comes too late.
     late = triangle(50.0)
-    show_preview.show(1, cgo.cgo_floats(mesh_of(late), None))
-    assert loaded(show_preview, peptide).max() == pytest.approx(21.0)
-    show_preview.end()
+    live_preview.show(1, cgo.cgo_floats(mesh_of(late), None))
+    assert loaded(peptide).max() == pytest.approx(21.0)
+    live_preview.end()
     assert "a_preview" not in peptide.get_names()
-    show_preview(triangle())
+    live_preview.show_preview(triangle())
     time.sleep(0.2)
     assert "a_preview" not in peptide.get_names()
 
 
 @pytest.mark.parametrize("change", ["delete a_preview", "reinitialize"])
 def test_one_that_the_user_deletes_does_not_come_back(peptide, change):
-    show_preview = entered(peptide)
-    show_preview(triangle())
-    loaded(show_preview, peptide)
+    live_preview = entered(peptide)
+    live_preview.show_preview(triangle())
+    loaded(peptide)
     peptide.do(change)
-    show_preview.show(1, cgo.cgo_floats(mesh_of(triangle(5.0)), None))
+    live_preview.show(1, cgo.cgo_floats(mesh_of(triangle(5.0)), None))
     assert "a_preview" not in peptide.get_names()
 
 
 def test_what_has_its_name_stays(peptide):
     peptide.create("a_preview", "pep", 1, 1)
-    show_preview = entered(peptide)
-    show_preview(triangle())
+    live_preview = entered(peptide)
+    live_preview.show_preview(triangle())
     time.sleep(0.2)
-    show_preview.end()
+    live_preview.end()
     assert peptide.get_type("a_preview") == "object:molecule"
 
 
 def test_an_empty_surface_shows_nothing(peptide):
-    show_preview = entered(peptide)
-    show_preview(triangle(count=0))
+    live_preview = entered(peptide)
+    live_preview.show_preview(triangle(count=0))
     time.sleep(0.2)
     assert "a_preview" not in peptide.get_names()
 
@@ -294,9 +294,9 @@ def test_an_empty_surface_shows_nothing(peptide):
 def test_an_earlier_movie_of_the_name_is_switched_off(peptide):
     peptide.load_cgo([0.0], "a", 1)
     peptide.load_cgo([0.0], "a_live", 1)
-    show_preview = entered(peptide)
-    show_preview(triangle())
-    loaded(show_preview, peptide)
+    live_preview = entered(peptide)
+    live_preview.show_preview(triangle())
+    loaded(peptide)
     assert "a" not in peptide.get_names(enabled_only=1) and "a_live" not in peptide.get_names()
 
 
