@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from .analysis.measures import Measurement
-from .fits.jobs import Jobs
+from .fits.fit import Fit
+from .fits.jobs import Jobs, SourceEvent
 from .fits.pse import PseReferences
 from .runtime.install import Installer
 from .runtime.settings import Settings
@@ -36,16 +37,23 @@ class Session:
 
     def __init__(self) -> None:
         self.settings = Settings()
-        self.jobs = Jobs(self.settings)
-        self.references = PseReferences(self.jobs)
+        self.jobs = Jobs(self.settings, self._take_source_event, self._follow_loaded)
+        self.references = PseReferences(self.jobs, self._follow_names)
         self.movies = KeptMovies(self.jobs, self.references.rename)
         self.light = LightSessions(self.references, self.movies, self.settings)
-        self.references.follow_names = self._follow_names
         self.molecules = Molecules(self.jobs, self.movies)
         self.sources = Sources(self.jobs)
         self.waiting = Waiting(self.jobs)
         self.installer = Installer()
         self.windows: Windows | None = None
+
+    # The calls among parts that know nothing of each other.
+
+    def _take_source_event(self, event: SourceEvent) -> None:
+        self.sources.take_event(event)
+
+    def _follow_loaded(self, fit: Fit) -> None:
+        self.molecules.follow_loaded(fit)
 
     def _follow_names(self, _self: Any) -> None:
         self.movies.follow_names(_self)

@@ -46,18 +46,24 @@ SourceEvent = messages.SourceProgress | messages.SourceFrames | messages.Log
 
 
 class Jobs:
-    """All fits of a session by name, and the backend that they share."""
+    """All fits of a session by name, and the backend that they share.
 
-    def __init__(self, settings: Settings) -> None:
+    on_source: takes the events of trajectory sources, in the reading thread. on_loaded: takes each fit that was loaded
+    because it is used, before it is used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_source: Callable[[SourceEvent], None] = lambda event: None,
+        on_loaded: Callable[[Fit], None] = lambda fit: None,
+    ) -> None:
         self.settings = settings
         self.fits: dict[str, Fit] = {}
         self.connection = Connection(settings, self.on_event, self._atom_count)
         self.rates = Rates()
         self._log = BackendLog()
-        self.on_source: Callable[[SourceEvent], None] = lambda event: None
-        """Takes the events of trajectory sources, in the reading thread."""
-        self.on_loaded: Callable[[Fit], None] = lambda fit: None
-        """Takes each fit that was loaded because it is used, before it is used."""
+        self._on_source, self._on_loaded = on_source, on_loaded
         self._claiming = threading.Lock()
         self._turn = threading.Lock()
 
@@ -94,12 +100,12 @@ class Jobs:
             file, data = fetch()
             fit = self.load(name, data)
             fit.file, fit.fetch, fit.losses = file, fetch, losses
-            self.on_loaded(fit)
+            self._on_loaded(fit)
         elif fit.phase is Phase.STORED:
             losses = fit.losses
             fit = self.load(name)
             fit.losses = losses
-            self.on_loaded(fit)
+            self._on_loaded(fit)
         if fit.phase is not Phase.READY:
             raise JobError(fit.line() if fit.phase in ENDED else f"{fit.line()}; it can be used when it is ready")
         return fit
@@ -381,13 +387,13 @@ class Jobs:
         """Take an event of the backend, in the reading thread."""
         if isinstance(event, messages.Log):
             self._log.print(text.one_line(event.text))
-            self.on_source(event)
+            self._on_source(event)
         elif isinstance(event, messages.Preview):
             self._take_preview(event)
         elif isinstance(event, messages.Progress):
             self._take_progress(event.fit, event.status)
         elif isinstance(event, (messages.SourceProgress, messages.SourceFrames)):
-            self.on_source(event)
+            self._on_source(event)
 
     def _take_preview(self, preview: messages.Preview) -> None:
         fit = self.fits.get(preview.fit)

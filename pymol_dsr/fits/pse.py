@@ -57,16 +57,15 @@ class FitReference:
 class PseReferences(SessionTasks):
     """Writes the references into session files, and enters the fits of a session file that is opened."""
 
-    def __init__(self, jobs: Jobs) -> None:
-        self._jobs = jobs
+    def __init__(self, jobs: Jobs, follow_names: Callable[[Any], None]) -> None:
+        """follow_names: called before the names of a scene are written; it calls `rename` for changed ones."""
+        self._jobs, self._follow_names = jobs, follow_names
         self.movies: dict[str, MovieReference] = {}
         """By the name of the movie's object."""
         self.megabytes: dict[str, float] = {}
         """The size of the meshes of each movie in a session file, where it is known."""
         self.own_movie = ""
         """Digest of the movie (mset) that was set up last, which another one may replace."""
-        self.follow_names: Callable[[Any], None] = lambda _self: None
-        """Called before the names of a scene are written, to call `rename` for those that the user has changed."""
         self.contents: dict[str, str] = {}
         """Packed contents of fits (shared.packed_bytes), by their SHA-256."""
         self._hashes: dict[str, tuple[tuple[int, int], str]] = {}
@@ -89,7 +88,7 @@ class PseReferences(SessionTasks):
     def save(self, session: dict[str, Any], *, _self: Any) -> bool:
         """Add the fits of the movies in `session`, which PyMOL is about to write."""
         name_deleted_ramps(session.get("color_ext") or [])
-        self.follow_names(_self)
+        self._follow_names(_self)
         values = session.get("session")
         if values is None:
             return True

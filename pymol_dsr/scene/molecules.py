@@ -54,10 +54,15 @@ class Molecules:
 
     def __init__(self, jobs: Jobs, movies: KeptMovies) -> None:
         self._jobs, self._movies = jobs, movies
+        self._self: Any = None
 
     def attach(self, _self: Any) -> None:
-        """Follow the molecules of each fit that is loaded when it is used."""
-        self._jobs.on_loaded = lambda fit: in_gui(_self, self._follow, [fit], _self)
+        """Know the PyMOL whose molecules they are."""
+        self._self = _self
+
+    def follow_loaded(self, fit: Fit) -> None:
+        """Follow the molecules of a fit that was loaded because it is used, in any thread."""
+        in_gui(self._self, self._follow, [fit], self._self)
 
     def claim(self, fit: Fit, _self: Any) -> None:
         """Tag the molecules of a fit, which have the names that it knows, and follow those that have others."""

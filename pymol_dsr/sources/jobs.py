@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..fits.fit import Cancelled, JobError, Say
-from ..fits.jobs import Jobs
+from ..fits.jobs import Jobs, SourceEvent
 from ..shared import messages, text
 from ..shared.messages import AResult, Request
 from .provenance import Provenance
@@ -83,7 +83,6 @@ class Sources:
         self.running: dict[str, SourceJob] = {}
         self.provenance = Provenance()
         self._entering = threading.Lock()
-        jobs.on_source = self._on_event
 
     def new(self, name: str, command: str, atoms: int) -> SourceJob:
         """Enter a source. Raises JobError where one of that name runs, or a fit has that name."""
@@ -153,7 +152,7 @@ class Sources:
         """Remove a source that was entered and is not run."""
         self.running.pop(job.name, None)
 
-    def _on_event(self, event: messages.SourceProgress | messages.SourceFrames | messages.Log) -> None:
+    def take_event(self, event: SourceEvent) -> None:
         """Take an event in the reading thread."""
         if isinstance(event, messages.Log):
             name, _, line = event.text.partition(": ")

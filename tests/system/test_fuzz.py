@@ -940,7 +940,7 @@ def test_what_a_session_says_is_read_or_refused(path: Any, value: Any) -> None:
     fits: dict[str, FitReference] = {}
     with named_errors("pse", ValueError):
         fits = pse.read_references(with_value(STORED, path, value))[0]
-    references = PseReferences(Jobs(Settings()))
+    references = PseReferences(Jobs(Settings()), lambda _self: None)
     for name, reference in fits.items():
         assert isinstance(name, str) and isinstance(references.fault(reference), str)
 
