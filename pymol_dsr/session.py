@@ -1,4 +1,4 @@
-"""The plugin's state in one PyMOL: settings, fits, loaded movies, windows."""
+"""The plugin's state in one PyMOL: settings, fits, loaded movies, trajectory sources, windows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .fits.jobs import Jobs, SourceEvent
 from .fits.pse import PseReferences
 from .runtime.install import Installer
 from .runtime.settings import Settings
+from .scene.command_queues import CommandQueues
 from .scene.kept_movies import KeptMovies
 from .scene.light_sessions import LightSessions
 from .scene.molecules import Molecules
-from .scene.waiting import Waiting
 from .sources.jobs import Sources
 
 # A copy of the package that PyMOL's plugin manager loaded under another name has a session of its own.
@@ -43,7 +43,7 @@ class Session:
         self.light = LightSessions(self.references, self.movies, self.settings)
         self.molecules = Molecules(self.jobs, self.movies)
         self.sources = Sources(self.jobs)
-        self.waiting = Waiting(self.jobs)
+        self.queues = CommandQueues(self.jobs)
         self.installer = Installer()
         self.windows: Windows | None = None
 

@@ -103,7 +103,7 @@ def _fit_to_wait_for(bound: inspect.BoundArguments) -> str:
         return ""
     session = session_of(_self)
     fit = fit_of(session, fit_name(next(iter(bound.arguments.values())), _self))
-    return fit if session.waiting.must_wait(fit) else ""
+    return fit if session.queues.must_wait(fit) else ""
 
 
 def _fill_in_empty(name: str, bound: inspect.BoundArguments) -> None:
@@ -148,7 +148,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         fit = _fit_to_wait_for(bound) if name in FOLLOWERS else ""
         if fit:
             _self = bound.arguments["_self"]
-            session_of(_self).waiting.add(fit, name, functools.partial(call, *args, **kwargs), _self)
+            session_of(_self).queues.add(fit, name, functools.partial(call, *args, **kwargs), _self)
             print(f" {name}: waits for {fit}")
             return None
         return call(*args, **kwargs)

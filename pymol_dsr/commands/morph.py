@@ -19,7 +19,7 @@ from ..shared.options import FitOptions, MovieOptions, StartOptions, SurfaceOpti
 from ..shared.source_options import GenerateOptions, MorphOptions, check_method
 from ..sources.alignment import PymolAlignment
 from ..sources.atoms import MoleculeStates, read_states
-from ..sources.common import CommonStates, common_states
+from ..sources.common_states import CommonStates, common_states
 from ..sources.loader import GivenState, check_generated_names
 from ..sources.run import SourceWork, check_size, fill_places, run_source
 from ..surfaces.selections import split_by_object

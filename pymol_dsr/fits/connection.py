@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from ..backend.client import AtomCount, Backend, OnEvent
 from ..runtime.settings import Settings
-from ..runtime.waiting import report_waiting
+from ..runtime.slow_backend import report_waiting
 from ..shared.messages import Device
 from .fit import Cancelled, JobError, Task
 

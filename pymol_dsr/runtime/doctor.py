@@ -33,7 +33,7 @@ from ..surfaces.coordinates import put_coordinates
 from ..surfaces.source import Source, Surface
 from .folders import fits_folder, fits_home, written_files
 from .settings import Settings
-from .waiting import report_waiting
+from .slow_backend import report_waiting
 
 OLDEST_PYMOL = (2, 5)
 OLDEST_PYTHON = (3, 10)

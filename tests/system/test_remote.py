@@ -37,7 +37,7 @@ from pymol_dsr.commands.fit import dsr_fit, dsr_resume
 from pymol_dsr.commands.manage import dsr_cancel, dsr_doctor, dsr_status
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import JobError, Phase
-from pymol_dsr.runtime import waiting
+from pymol_dsr.runtime import slow_backend
 from pymol_dsr.session import close_session, session_of
 from pymol_dsr.shared.frames import encode, read_frame
 from support import processes, shapes, survivors
@@ -334,7 +334,7 @@ def queue(tmp_path):
 
 
 def test_a_queue_is_waited_for_and_said(plugin, queue, monkeypatch, capsys):
-    monkeypatch.setattr(waiting, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(slow_backend, "QUIET_SECONDS", 0.3)
     session_of(plugin).settings.put("backend", queue)
     session_of(plugin).settings.put("wait", "1")
     text = refused(plugin)
@@ -355,7 +355,7 @@ def test_waiting_in_a_queue_can_be_cancelled(plugin, queue):
 
 
 def test_the_doctor_says_what_it_waits_for(plugin, queue, monkeypatch, capsys):
-    monkeypatch.setattr(waiting, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(slow_backend, "QUIET_SECONDS", 0.3)
     session_of(plugin).settings.put("backend", queue)
     session_of(plugin).settings.put("wait", "1")
     lines = dsr_doctor(async_=0, quiet=0, _self=plugin)

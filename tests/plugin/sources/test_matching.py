@@ -7,7 +7,7 @@ import pytest
 
 from pymol_dsr.sources.alignment import PymolAlignment
 from pymol_dsr.sources.atoms import read_states
-from pymol_dsr.sources.common import common_states, superpose_on_core
+from pymol_dsr.sources.common_states import common_states, superpose_on_core
 from pymol_dsr.sources.matching import match_atoms
 from pymol_dsr.sources.residues import residues_of, standard_atom_name
 from pymol_dsr.surfaces.source import ExtractError

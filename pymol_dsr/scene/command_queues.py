@@ -21,7 +21,7 @@ POLL_SECONDS = 0.1
 Call = Callable[[], Any]
 
 
-class Waiting:
+class CommandQueues:
     """The commands that wait, by the name of their fit."""
 
     def __init__(self, jobs: Jobs) -> None:

@@ -8,7 +8,7 @@ from pymol import CmdException
 from pymol_dsr.fits.fit import Activity, Fit, Phase
 from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.runtime.settings import Settings
-from pymol_dsr.scene.waiting import Waiting
+from pymol_dsr.scene.command_queues import CommandQueues
 from support.waiting import wait_for
 
 
@@ -27,8 +27,8 @@ def failing(error):
     return call
 
 
-def all_done(waiting, name="a"):
-    wait_for(lambda: not waiting.must_wait(name))
+def all_done(queues, name="a"):
+    wait_for(lambda: not queues.must_wait(name))
 
 
 @pytest.mark.parametrize(
@@ -39,26 +39,26 @@ def all_done(waiting, name="a"):
     ],
 )
 def test_a_command_that_fails_does_not_hold_up_those_after_it(cmd, jobs, capfd, error, report):
-    waiting, called = Waiting(jobs), list[str]()
-    waiting.add("a", "dsr_movie", failing(error), cmd)
-    waiting.add("a", "dsr_color", lambda: called.append("dsr_color"), cmd)
-    assert waiting.must_wait("a") and not called
+    queues, called = CommandQueues(jobs), list[str]()
+    queues.add("a", "dsr_movie", failing(error), cmd)
+    queues.add("a", "dsr_color", lambda: called.append("dsr_color"), cmd)
+    assert queues.must_wait("a") and not called
     jobs.release(jobs.fits["a"])
-    all_done(waiting)
+    all_done(queues)
     assert called == ["dsr_color"]
     assert report in "".join(capfd.readouterr())
 
 
 def test_a_fit_that_a_command_loads_anew_is_waited_for_by_those_after_it(cmd, jobs, capfd):
-    waiting, called = Waiting(jobs), list[str]()
+    queues, called = CommandQueues(jobs), list[str]()
 
     def load():
         jobs.fits["a"] = Fit("a", phase=Phase.READY)
 
-    waiting.add("a", "dsr_movie", load, cmd)
-    waiting.add("a", "dsr_color", lambda: called.append("dsr_color"), cmd)
+    queues.add("a", "dsr_movie", load, cmd)
+    queues.add("a", "dsr_color", lambda: called.append("dsr_color"), cmd)
     jobs.release(jobs.fits["a"])
-    all_done(waiting)
+    all_done(queues)
     assert called == ["dsr_color"] and "not run" not in capfd.readouterr().out
 
 
@@ -67,9 +67,9 @@ def test_a_fit_that_a_command_loads_anew_is_waited_for_by_those_after_it(cmd, jo
     [(Phase.CANCELLED, "was cancelled"), (Phase.FAILED, "has failed"), (None, "is not there any more")],
 )
 def test_commands_of_a_fit_that_does_not_come_to_its_end_are_named_and_not_run(cmd, jobs, capfd, phase, ending):
-    waiting, called, fit = Waiting(jobs), list[str](), jobs.fits["a"]
+    queues, called, fit = CommandQueues(jobs), list[str](), jobs.fits["a"]
     for verb in ("movie", "color"):
-        waiting.add("a", f"dsr_{verb}", lambda: called.append("called"), cmd)
+        queues.add("a", f"dsr_{verb}", lambda: called.append("called"), cmd)
     if phase is None:
         del jobs.fits["a"]
     else:
@@ -84,10 +84,10 @@ def test_commands_of_a_fit_that_does_not_come_to_its_end_are_named_and_not_run(c
         return line in "".join(printed)
 
     wait_for(has_line, lambda: printed)
-    assert not called and not waiting.must_wait("a")
+    assert not called and not queues.must_wait("a")
 
 
 def test_a_command_whose_fit_has_left_meanwhile_holds_up_no_other(cmd, jobs):
-    waiting = Waiting(jobs)
-    waiting.add("gone", "dsr_movie", lambda: None, cmd)
-    all_done(waiting, "gone")
+    queues = CommandQueues(jobs)
+    queues.add("gone", "dsr_movie", lambda: None, cmd)
+    all_done(queues, "gone")
