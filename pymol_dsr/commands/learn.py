@@ -13,8 +13,9 @@ from ..session import Session, session_of
 from ..shared import messages
 from ..shared.learn_options import GeneratorOptions, LearnOptions
 from ..sources.backbones import generator_request
+from ..sources.beads import potential_request
 from ..sources.jobs import SourceJob
-from ..sources.learning import learning_request, run_learning
+from ..sources.learning import run_learning
 from .arguments import new_fit_name
 from .command import command
 from .running import Runner
@@ -151,7 +152,7 @@ def plan_learning(
     runner: Runner,
     _self: Any,
     folder: str = "",
-) -> tuple[SourceJob, messages.Learn | messages.LearnGenerator]:
+) -> tuple[SourceJob, messages.LearnPotential | messages.LearnGenerator]:
     """Read the states to learn from, and enter the job; the job and its request.
 
     objects: separated by spaces or +. states: a states text. name: of the model; empty for that of the first object
@@ -166,13 +167,13 @@ def plan_learning(
     named = _object_names(objects, _self) if objects else []
     first = named[0] if named else "mdcath"
     name = new_fit_name({}, name or f"{first}_{'net' if of_generator else 'model'}", "name", _self)
-    request: messages.Learn | messages.LearnGenerator
+    request: messages.LearnPotential | messages.LearnGenerator
     if isinstance(options, GeneratorOptions):
         request, lines = generator_request(name, named, states, options, session.sources, _self)
         for line in lines:
             runner.say(f" {name}: {line}")
     else:
-        request = learning_request(name, named, states, options, session.sources, _self, folder)
+        request = potential_request(name, named, states, options, session.sources, _self, folder)
     runner.say(
         f" {name}: learns from {', '.join([*named, *([folder] if folder else [])])} for at most {options.budget:g} s"
     )

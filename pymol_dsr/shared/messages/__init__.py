@@ -42,7 +42,7 @@ from .events import Device, Log, Preview, Progress
 from .files import Drop, Load, LoadResult, Save
 from .fitting import Detach, DetachResult, Fit, FitResult, Open, OpenResult, PreviewOptions, Surface, SurfaceResult
 from .generator import LearnedTrajectories, LearnGenerator
-from .learning import Learn, LearnedProtein, LearnResult
+from .potential import LearnedProtein, LearnPotential, LearnResult
 from .reports import AtomIdentity, FitReport, MoleculeSource, TrajectoryReport, molecule_sources
 from .results import (
     Compare,
@@ -111,8 +111,8 @@ __all__ = [
     "Landscape",
     "LandscapeResult",
     "Lane",
-    "Learn",
     "LearnGenerator",
+    "LearnPotential",
     "LearnResult",
     "LearnedProtein",
     "LearnedTrajectories",
@@ -190,7 +190,7 @@ _REQUESTS: tuple[type[Request[Any]], ...] = (
     Generate,
     Prepare,
     Simulate,
-    Learn,
+    LearnPotential,
     LearnGenerator,
 )
 REQUESTS = {kind.METHOD: kind for kind in _REQUESTS}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..learn_options import GeneratorOptions
 from ..values import Record, Value, ValueFault
 from .base import FAR, Array, Lane, Request
-from .learning import LearnResult
+from .potential import LearnResult
 
 
 @dataclass(frozen=True)

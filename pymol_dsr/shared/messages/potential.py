@@ -1,4 +1,4 @@
-"""Messages that learn a potential from frames of one or several proteins."""
+"""The message that learns a potential from frames of one or several proteins."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LearnResult(Result):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Learn(Request[LearnResult]):
+class LearnPotential(Request[LearnResult]):
     """Learns a coarse-grained potential. Progress comes as `source-progress` with the name of the model."""
 
     METHOD = "learn"

@@ -18,7 +18,7 @@ from .sources import JobReport
 from .state import State
 
 
-def learn_potential(state: State, job: Job, request: messages.Learn) -> messages.LearnResult:
+def learn_potential(state: State, job: Job, request: messages.LearnPotential) -> messages.LearnResult:
     """Learn a potential, which is written to the folder of models while it learns."""
     path = model_path(request.model)
     with callers_fault():
@@ -48,7 +48,7 @@ def learn_potential(state: State, job: Job, request: messages.Learn) -> messages
     return messages.LearnResult(path=str(path), notes=(*left_out, *lines), report=report)
 
 
-def _learning_data(request: messages.Learn, number: int) -> LearningData:
+def _learning_data(request: messages.LearnPotential, number: int) -> LearningData:
     protein = request.proteins[number]
     if protein.simulation is not None:
         return simulated(protein.simulation, protein.name, request.options.forces)
@@ -59,4 +59,4 @@ def _learning_data(request: messages.Learn, number: int) -> LearningData:
     return of_frames(protein.name, beads, request.frames(number), request.options)
 
 
-METHODS = {messages.Learn: learn_potential}
+METHODS = {messages.LearnPotential: learn_potential}
