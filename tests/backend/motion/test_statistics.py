@@ -4,23 +4,10 @@ import numpy as np
 import pytest
 from dsr_backend.motion import statistics
 from dsr_backend.motion.superpose import superpose_states
-from scipy.spatial.transform import Rotation
 from scipy.special import ndtr
 
 from pymol_dsr.shared.superpose import superpose
-
-RNG = np.random.default_rng(7)
-CHAIN = np.cumsum(RNG.normal(size=(12, 3)), 0) * 2.0
-
-
-def tumbled(states):
-    """The same states, each turned and shifted at random."""
-    turns = Rotation.random(len(states), random_state=3).as_matrix()
-    return np.einsum("sai,sji->saj", states, turns) + RNG.normal(size=(len(states), 1, 3)) * 5.0
-
-
-def ensemble(count=40, spread=0.4):
-    return CHAIN + spread * RNG.normal(size=(count, 12, 3))
+from support.ensembles import CHAIN, ensemble, tumbled
 
 
 def test_states_superpose_as_one_by_one():
@@ -66,7 +53,7 @@ def test_autocorrelation_of_a_cosine_is_the_cosine_of_the_lag():
 
 
 def test_crps_of_a_normal_distribution_is_its_closed_form():
-    samples = RNG.normal(2.0, 1.5, 1500)
+    samples = np.random.default_rng(0).normal(2.0, 1.5, 1500)
     z = (3.0 - 2.0) / 1.5
     density, below = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi), ndtr(z)
     closed = 1.5 * (z * (2 * below - 1) + 2 * density - 1 / np.sqrt(np.pi))

@@ -4,20 +4,8 @@ import numpy as np
 import pytest
 from dsr_backend.motion import statistics
 from dsr_backend.results import ensemble_metrics as metrics
-from scipy.spatial.transform import Rotation
 
-RNG = np.random.default_rng(7)
-CHAIN = np.cumsum(RNG.normal(size=(12, 3)), 0) * 2.0
-
-
-def tumbled(states):
-    """The same states, each turned and shifted at random."""
-    turns = Rotation.random(len(states), random_state=3).as_matrix()
-    return np.einsum("sai,sji->saj", states, turns) + RNG.normal(size=(len(states), 1, 3)) * 5.0
-
-
-def ensemble(count=40, spread=0.4):
-    return CHAIN + spread * RNG.normal(size=(count, 12, 3))
+from support.ensembles import CHAIN, ensemble, tumbled
 
 
 def test_correlation_is_one_for_multiples_and_undefined_without_variation():
@@ -35,7 +23,7 @@ def test_pairwise_rmsd_is_the_mean_of_all_pairs():
 
 
 def test_wasserstein_distance_of_a_shifted_set_is_the_shift():
-    points = RNG.normal(size=(50, 2))
+    points = np.random.default_rng(0).normal(size=(50, 2))
     assert metrics.wasserstein(points, points[::-1] + np.array([3.0, 4.0])) == pytest.approx(5.0)
 
 
@@ -49,8 +37,8 @@ def test_jensen_shannon_is_zero_for_equal_and_one_bit_for_disjoint_histograms():
 
 def test_histograms_count_every_state_once_and_pairs_stay_within_trajectories():
     plane = statistics.PrincipalPlane.of(ensemble())
-    assert metrics.histogram(plane.project(ensemble(70)), plane).sum() == 70
-    two = metrics.transition_histogram([ensemble(10), ensemble(6)], plane, lag=4)
+    assert metrics.histogram(plane.project(ensemble(70, seed=1)), plane).sum() == 70
+    two = metrics.transition_histogram([ensemble(10, seed=2), ensemble(6, seed=3)], plane, lag=4)
     assert two.sum() == 6 + 2
 
 
@@ -60,7 +48,7 @@ def test_transitions_of_a_cycle_differ_from_those_of_its_states_in_random_order(
     first, second = np.zeros((2, 12, 3))
     first[::2, 0], second[1::2, 1] = 1.0, 1.0
     cycle = CHAIN + 0.5 * (np.cos(angle)[:, None, None] * first + np.sin(angle)[:, None, None] * second)
-    shuffled = cycle[RNG.permutation(400)]
+    shuffled = cycle[np.random.default_rng(0).permutation(400)]
     halves = metrics.compare_ensembles(cycle[:200], cycle[200:], ordered=True)
     unordered = metrics.compare_ensembles(shuffled, cycle, ordered=True)
     assert halves.js < 0.01 and unordered.js < 0.01

@@ -11,7 +11,6 @@ from dsr_backend.sources.modes import Modes
 
 from support.molecules import helix
 
-RNG = np.random.default_rng(5)
 BODY = helix(8)
 TRACE = np.arange(len(BODY))
 # A stretch that neither turns nor shifts the body.
@@ -22,13 +21,14 @@ def steady(count):
     return BODY + np.arange(count)[:, None, None] * STRETCH
 
 
-def fluctuating(count, memory=0.8, size=0.3):
+def fluctuating(count):
     """Two independent motions with a memory, and faint noise of all atoms."""
-    axes = np.linalg.qr(RNG.normal(size=(BODY.size, 2)))[0].T
+    rng, memory, size = np.random.default_rng(5), 0.8, 0.3
+    axes = np.linalg.qr(rng.normal(size=(BODY.size, 2)))[0].T
     c = np.zeros((count, 2))
     for k in range(1, count):
-        c[k] = memory * c[k - 1] + np.sqrt(1 - memory**2) * RNG.normal(size=2) * size * np.sqrt(BODY.size)
-    return BODY + (c @ axes).reshape(count, *BODY.shape) + 0.01 * RNG.normal(size=(count, *BODY.shape))
+        c[k] = memory * c[k - 1] + np.sqrt(1 - memory**2) * rng.normal(size=2) * size * np.sqrt(BODY.size)
+    return BODY + (c @ axes).reshape(count, *BODY.shape) + 0.01 * rng.normal(size=(count, *BODY.shape))
 
 
 def test_modes_give_the_states_again_and_are_those_of_the_singular_values():
@@ -84,7 +84,7 @@ def test_ou_keeps_memory_and_spread_and_relaxes_to_the_mean():
 
 
 def test_coefficients_of_white_noise_have_no_memory():
-    known = RNG.normal(size=(4000, 1))
+    known = np.random.default_rng(5).normal(size=(4000, 1))
     drawn = continuation.ou_coefficients(known, np.array([9.0]), 1, None)
     assert abs(drawn[0, 0]) < 0.5
 
@@ -159,7 +159,7 @@ def test_a_drift_that_has_ended_goes_no_farther():
     assert np.linalg.norm(expected_drift(ended, 10)[-1]) > 0.3, "likelihood over all steps does not notice"
     assert reliable_fraction(ended) < 0.1
     states = np.concatenate([bending(44, 0.05, 0.005)[0], np.repeat(bending(44, 0.05, 0.005)[0][-1:], 6, 0)])
-    states[44:] += np.cumsum(0.005 * RNG.normal(size=(6, *BODY.shape)), 0)
+    states[44:] += np.cumsum(0.005 * np.random.default_rng(5).normal(size=(6, *BODY.shape)), 0)
     held = rmsd_to(METHODS["drift"](History.of(states, TRACE), 10, None)[-1:], states[-1])[0]
     assert held < 0.02 < rmsd_to(METHODS["drift"](History.of(states[:44], TRACE), 10, None)[-1:], states[43])[0]
 
