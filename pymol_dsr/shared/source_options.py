@@ -29,9 +29,9 @@ TASK_METHODS = {
     "fill": ("auto", "hold", "straight", "elastic", "analog", "minimised", "targeted", "net"),
     "sample": ("auto", "bootstrap", "gaussian", "ou", "net"),
 }
+"""Methods of each task."""
 METHODS = tuple(dict.fromkeys(method for methods in TASK_METHODS.values() for method in methods))
 """Methods of all tasks."""
-"""Methods of each task."""
 
 
 def check_method(task: str, method: object) -> None:

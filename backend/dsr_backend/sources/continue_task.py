@@ -16,7 +16,6 @@ from .contract import Generated, GenerationTask, Trajectory
 from .projection import BondProjection
 from .topology import Topology
 
-METHODS = ("auto", *continuation.METHODS, "net")
 # Fraction by which gaps between times may differ in an even series.
 UNEVEN = 0.01
 

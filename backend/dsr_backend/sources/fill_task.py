@@ -18,7 +18,6 @@ from .contract import Check, Generated, GenerationTask, Trajectory
 from .projection import BondProjection
 from .topology import Topology
 
-METHODS = ("auto", "hold", "straight", "elastic", "analog", *energy_paths.METHODS, "net")
 # Å. Nearer, two states are the same.
 SAME_STATE = 1e-3
 # Known states in the middle of gaps that filling methods are tested at.

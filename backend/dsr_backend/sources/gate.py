@@ -63,8 +63,6 @@ WITHOUT_MEMORY = ("gaussian", "bootstrap")
 PLANE = 3
 """Principal components that energy scores are computed in."""
 
-SAMPLERS = ("bootstrap", "gaussian", "ou")
-
 
 @dataclass(frozen=True)
 class Verdict:

@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from pymol_dsr.shared.molecule import Molecule
-from pymol_dsr.shared.source_options import GenerateOptions
+from pymol_dsr.shared.source_options import TASK_METHODS, GenerateOptions
 from pymol_dsr.shared.values import ValueFault
 
-from . import continue_task, fill_task, sample_task
 from .continue_task import continue_trajectory
 from .contract import Check, Generated, GenerationTask, Report, Trajectory
 from .fill_task import fill_trajectory
@@ -23,11 +22,7 @@ from .topology import Topology
 # States from which a trajectory holds analogs of its own last state.
 OWN_ANALOGS = 100
 
-TASKS = {
-    "continue": (continue_trajectory, continue_task.METHODS),
-    "fill": (fill_trajectory, fill_task.METHODS),
-    "sample": (sample_trajectory, sample_task.METHODS),
-}
+TASKS = {"continue": continue_trajectory, "fill": fill_trajectory, "sample": sample_trajectory}
 
 
 def generate(
@@ -37,7 +32,7 @@ def generate(
 
     Raises ValueFault for what can't be generated, and Cancelled.
     """
-    by_method, methods = TASKS[options.task]
+    methods = TASK_METHODS[options.task]
     if options.method not in methods:
         raise ValueFault(f"method {options.method} can't {options.task}: choose {', '.join(methods)}")
     if (
@@ -50,7 +45,7 @@ def generate(
             f"on, a trajectory continues by its own): load one, or choose auto"
         )
     task = GenerationTask(molecule, Topology.of(molecule), trajectories, options, report, check)
-    generated = generate_by_net(task) if options.method == "net" else by_method(task)
+    generated = generate_by_net(task) if options.method == "net" else TASKS[options.task](task)
     if not options.refine:
         return generated
     report(1.0, "refining")

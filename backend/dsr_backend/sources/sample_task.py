@@ -11,8 +11,6 @@ from . import gate, sampling
 from .contract import Generated, GenerationTask
 from .projection import BondProjection
 
-METHODS = ("auto", *sampling.SAMPLERS, "net")
-
 
 def sample_trajectory(task: GenerationTask) -> Generated:
     """Return more states like those of the first trajectory."""

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from dsr_backend.motion import statistics
-from dsr_backend.sources import net
+from dsr_backend.sources import continuation, energy_paths, net, sampling
 from dsr_backend.sources.contract import Trajectory
 from dsr_backend.sources.generate import TASKS, generate
 from dsr_backend.sources.generator import learn
@@ -231,5 +231,10 @@ def test_a_cancelled_source_stops():
             generate(MOLECULE, [trajectory(30)], GenerateOptions(task=task), Reports(), check)
 
 
-def test_the_plugin_knows_the_methods_of_each_task():
-    assert {task: methods for task, (_, methods) in TASKS.items()} == TASK_METHODS
+def test_the_methods_of_each_task_are_those_that_the_backend_has():
+    backend_methods = {
+        "continue": ("auto", *continuation.METHODS, "net"),
+        "fill": ("auto", "hold", "straight", "elastic", "analog", *energy_paths.METHODS, "net"),
+        "sample": ("auto", *sampling.SAMPLERS, "net"),
+    }
+    assert backend_methods == TASK_METHODS and TASKS.keys() == TASK_METHODS.keys()
