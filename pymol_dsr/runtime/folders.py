@@ -10,16 +10,10 @@ import tempfile
 from dataclasses import dataclass
 
 from ..shared import paths
-from ..shared.fits_folder import DETACHED, FIT, SURFACES
+from ..shared.fits_folder import DETACHED, FIT, MODEL, MODELS, SIMULATIONS, SURFACES, model_format
 from ..shared.safetensors_header import read_texts
 from .install import FOLDER, LOG
 from .settings import Settings
-
-MODELS, MODEL_SUFFIX = "models", ".dsrm"
-"""Folder of learned models beside that of fits, and the ending of their names."""
-MODEL_FORMATS = {"potential": "dsr potential 1", "generator": "dsr generator 1"}
-SIMULATIONS = "simulations"
-"""Folder of kept simulations beside that of fits."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +44,14 @@ def fits_folder(settings: Settings) -> str:
 
 
 def learned_models(settings: Settings, kind: str) -> list[str]:
-    """Return the names of the learned models of a backend on this machine, newest first.
-
-    kind: one of MODEL_FORMATS.
-    """
+    """Return the names of the learned models of a kind (potential or generator) on this machine, newest first."""
     dates = {}
-    for path in glob.glob(os.path.join(glob.escape(fits_home(settings)), MODELS, f"*{MODEL_SUFFIX}")):
+    for path in glob.glob(os.path.join(glob.escape(fits_home(settings)), MODELS, f"*{MODEL}")):
         # One may be deleted meanwhile.
         with contextlib.suppress(OSError):
             written = os.path.getmtime(path)
-            if _model_format(path, written) == MODEL_FORMATS[kind]:
-                dates[os.path.basename(path).removesuffix(MODEL_SUFFIX)] = written
+            if _model_format(path, written) == model_format(kind):
+                dates[os.path.basename(path).removesuffix(MODEL)] = written
     return sorted(dates, key=lambda name: (-dates[name], name))
 
 
@@ -86,7 +77,7 @@ def written_files(settings: Settings) -> list[WrittenFile]:
         files.append(WrittenFile(path, _size(path), next((KINDS[end] for end in KINDS if path.endswith(end)), unknown)))
     home = fits_home(settings)
     for path in _entries(os.path.join(home, MODELS)):
-        files.append(WrittenFile(path, _size(path), "a learned model" if path.endswith(MODEL_SUFFIX) else unknown))
+        files.append(WrittenFile(path, _size(path), "a learned model" if path.endswith(MODEL) else unknown))
     for path in _entries(os.path.join(home, SIMULATIONS)):
         files.append(WrittenFile(path, _size(path), "a simulation: states, forces and its last checkpoint"))
     for name, description in ((FOLDER, "the compute program of dsr_install"), (LOG, "the log of its installation")):

@@ -1,4 +1,4 @@
-"""Names in the folder of fits, which the plugin and a backend on its machine both read."""
+"""Names in the folder of fits and beside it, which the plugin and a backend on its machine both read."""
 
 from __future__ import annotations
 
@@ -12,3 +12,13 @@ ABOUT = "about.json"
 """File in the folder SURFACES with the description of these surfaces."""
 LOCK = "lock"
 """File in either folder that the process of the fit holds a lock on."""
+
+MODELS, SIMULATIONS = "models", "simulations"
+"""Folders of learned models and of kept simulations, beside that of fits."""
+MODEL = ".dsrm"
+"""Ending of a learned model."""
+
+
+def model_format(kind: str) -> str:
+    """Return the format that a file names with a model of that kind: potential or generator."""
+    return f"dsr {kind} 1"

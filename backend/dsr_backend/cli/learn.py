@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pymol_dsr.shared.fits_folder import MODEL
 from pymol_dsr.shared.learn_options import GeneratorOptions, LearnOptions
 from pymol_dsr.shared.paths import file_to_write
 
@@ -14,10 +15,7 @@ from ..batch.proteins import read_proteins
 from .io import Progress, input_path, live_progress, reading
 from .options import parse_options
 
-MODEL = ".dsrm"
 LINE_SECONDS = 2.0
-
-
 KINDS = ("potential", "generator")
 
 

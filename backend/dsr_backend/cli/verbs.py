@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
 from pymol_dsr.shared.ensemble_options import OccupancyOptions
+from pymol_dsr.shared.fits_folder import MODEL
 from pymol_dsr.shared.learn_options import LearnOptions
 from pymol_dsr.shared.options import (
     FINE_RESOLUTION,
@@ -37,7 +38,7 @@ from .evaluate import run_eval
 from .fit import run_fit
 from .generate import run_generate, run_morph
 from .io import PLOTS
-from .learn import KINDS, MODEL, run_learn
+from .learn import KINDS, run_learn
 from .measure import run_measure
 from .mesh import NODES, run_export, run_mesh
 from .occupancy import run_occupancy

@@ -1,1 +1,1 @@
-"""Device, ranks, threads, memory, errors and folders."""
+"""Device, ranks, threads, memory, locks, errors and folders."""

@@ -16,8 +16,6 @@ import sys
 import time
 from pathlib import Path
 
-import filelock
-
 from pymol_dsr.shared import atomic_write
 from pymol_dsr.shared.fits_folder import DETACHED, LOCK
 from pymol_dsr.shared.messages import DetachedStatus, Open
@@ -25,6 +23,7 @@ from pymol_dsr.shared.names import is_name
 from pymol_dsr.shared.values import JsonObject
 
 from ..runtime.errors import RequestError
+from ..runtime.locks import is_held
 
 ASKED, STATUS, STOP, LOG = "asked.json", "status.json", "stop", "log.txt"
 ENDED = ("ready", "failed", "cancelled")
@@ -159,17 +158,8 @@ def _is_gone(folder: Path, status: DetachedStatus, age: float) -> bool:
 
 def _is_locked(folder: Path) -> bool:
     """Whether a process holds the lock of a detached fit; False where nobody can say."""
-    if not (folder / LOCK).exists():
-        return False
-    lock = filelock.FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        return True
-    except OSError:
-        return False
-    lock.release()
-    return False
+    # Looking at a lock that is not there would make its file.
+    return (folder / LOCK).exists() and is_held(folder / LOCK)
 
 
 def _last_words(path: Path) -> str:

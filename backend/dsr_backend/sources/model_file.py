@@ -17,12 +17,12 @@ import torch
 from safetensors import SafetensorError
 
 from pymol_dsr.shared import atomic_write
+from pymol_dsr.shared.fits_folder import MODEL, MODELS, model_format
 from pymol_dsr.shared.frames import parse_json
 from pymol_dsr.shared.values import JsonObject, ValueFault
 
 from ..runtime.folders import fits_folder
 
-SUFFIX = ".dsrm"
 MAX_HEADER = 8 * 2**20
 MAX_BYTES = 256 * 2**20
 LARGEST = 1e5
@@ -47,7 +47,7 @@ class ModelKind:
     @property
     def format(self) -> str:
         """Name of its format."""
-        return f"dsr {self.key} 1"
+        return model_format(self.key)
 
 
 POTENTIAL = ModelKind("potential", "dsr_simulate SELECTION, model={name}")
@@ -57,12 +57,12 @@ KINDS = (POTENTIAL, GENERATOR)
 
 def models_folder() -> Path:
     """Return the folder of models, beside that of fits."""
-    return fits_folder().parent / "models"
+    return fits_folder().parent / MODELS
 
 
 def model_path(name: str) -> Path:
     """Return the path of the model of that name."""
-    return models_folder() / f"{name}{SUFFIX}"
+    return models_folder() / f"{name}{MODEL}"
 
 
 def write(path: Path, data: bytes) -> None:
@@ -102,7 +102,7 @@ def read(name: str, kind: ModelKind) -> bytes:
             raise ModelError(f"{path} has {size} bytes, and {MAX_BYTES} are the most")
         return path.read_bytes()
     except FileNotFoundError as error:
-        files = models_folder().glob(f"*{SUFFIX}") if models_folder().is_dir() else ()
+        files = models_folder().glob(f"*{MODEL}") if models_folder().is_dir() else ()
         known = sorted(file.stem for file in files if _has_format(file, kind))
         raise ModelError(
             f"there is no {kind.key} {name} ({path}); known are {', '.join(known) or 'none'}: dsr_learn makes one"

@@ -24,6 +24,7 @@ from pymol_dsr.shared.safetensors_header import read_texts
 from pymol_dsr.shared.surfaces_format import NPZ, SAFETENSORS
 
 from ..runtime.errors import RequestError
+from ..runtime.locks import is_held
 from . import surfaces_file
 from .sequence import LazySurfaces
 from .surface import Surface, check_atom_count
@@ -206,7 +207,7 @@ def interrupted_fits(folder: Path) -> dict[str, dict[str, Any]]:
         except (OSError, ValueError):
             # It ended before its first surface, or is not a staging folder.
             continue
-        if not is_name(staged.name.removesuffix(SURFACES)) or _is_open(staged):
+        if not is_name(staged.name.removesuffix(SURFACES)) or is_held(staged / LOCK):
             continue
         count = sum(len(_staged_files(path)) for path in staged.iterdir() if path.is_dir())
         path = staged / TRAINING
@@ -239,20 +240,6 @@ def _training_step(path: Path) -> int | None:
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return step if isinstance(step, int) else None
-
-
-def _is_open(folder: Path) -> bool:
-    """Whether a process, or this one, has the fit open."""
-    lock = filelock.FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        return True
-    except OSError:
-        # A folder that can't be written can't be locked either.
-        return False
-    lock.release()
-    return False
 
 
 def _owner(folder: Path) -> str:

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from pymol_dsr.shared import atomic_write
+from pymol_dsr.shared.fits_folder import SIMULATIONS
 from pymol_dsr.shared.frames import parse_json
 from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.simulation_options import SimulationOptions
@@ -29,7 +30,6 @@ from pymol_dsr.shared.values import ValueFault
 from ...runtime.folders import fits_folder
 
 FORMAT = "dsr simulation 1"
-FOLDER = "simulations"
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -73,7 +73,7 @@ def joined(sequences: Sequence[SimulatedStates]) -> SimulatedStates:
 
 def simulations_folder() -> Path:
     """Return the folder of all simulations, beside that of fits."""
-    return fits_folder().parent / FOLDER
+    return fits_folder().parent / SIMULATIONS
 
 
 class SimulationStore:
