@@ -1,4 +1,4 @@
-"""`python -m pymol_dsr TOPOLOGY [TRAJECTORY] --out FILE.npz`: a trajectory's surfaces as a surfaces file.
+"""`python -m pymol_dsr TOPOLOGY [TRAJECTORY] --out FILE.safetensors`: a trajectory's surfaces as a surfaces file.
 
 For `dsr-backend fit topology trajectory`, which needs a PyMOL for the surfaces and no window. `python -m pymol_dsr
 --folders` lists what is written where.

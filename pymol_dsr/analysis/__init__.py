@@ -1,1 +1,1 @@
-"""Evaluation against PyMOL's surfaces, measures over time, their plots."""
+"""Evaluation against PyMOL's surfaces, measures over time, landscapes of ensembles, their plots."""

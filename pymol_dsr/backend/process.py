@@ -58,6 +58,8 @@ _STDERR_LINE = 1000  # bytes; longer lines are split
 
 STARTS_AGAIN = "the next command starts it again"
 """Follows how a backend ended that was at work."""
+NO_REMEDY = "start it again"
+"""Follows how a backend ended that had not begun, where its last words say no more."""
 
 
 class BackendError(Exception):
@@ -262,7 +264,7 @@ class Process:
             for words, todo in _REMEDIES:
                 if re.search(words, last_lines):
                     return todo
-        return "start it again"
+        return NO_REMEDY
 
     def stop(self, ask: Callable[[], None], hang_up: Callable[[], None], grace: float) -> None:
         """End the process: ask, close its stdin (`hang_up`), SIGTERM, SIGKILL to its group.

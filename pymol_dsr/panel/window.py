@@ -159,7 +159,7 @@ class Panel(QtWidgets.QDockWidget):
         self.play.sleep()
 
     def poll(self) -> None:
-        """Show how things are; the scene is looked at once a second."""
+        """Show how things are, and follow renamed molecules; all else in the scene is looked at once a second."""
         jobs, command = self.session.jobs, self.session.settings.get("backend")
         if not jobs.connection.device and self._tried != command:
             # It takes seconds to start, and knows the devices.
@@ -265,12 +265,11 @@ class Panel(QtWidgets.QDockWidget):
         shows_error: bool = True,
         next_step: Callable[[], str] = lambda: "",
     ) -> None:
-        """Do the work in the background; here `then` with its result, or `otherwise` with a fault, which is told.
+        """Do the work in the background, then call `then` in the thread of the window with its result.
 
-        shows_error: also in the line at the bottom, not only in PyMOL's text window. next_step: says how work that was
-        cancelled goes on, where it can.
+        otherwise: called there with the error of work that fails. shows_error: also in the line at the bottom, not only
+        in PyMOL's text window. next_step: says how work that was cancelled goes on, where it can.
         """
-
         self._tasks.append(title)
 
         def guarded() -> None:

@@ -1,1 +1,1 @@
-"""Settings, folders and the check of an installation."""
+"""Settings, folders, the installation of a backend and its check."""

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.client import Backend
-from ..backend.process import BackendError
+from ..backend.process import NO_REMEDY, BackendError
 from ..shared import messages
 from ..shared.checkup import CheckFailed, CheckSkipped, check_line, free_gigabytes
 from ..shared.options import FitOptions, MeshOptions
@@ -210,7 +210,7 @@ def _backend(installation: _Installation) -> str:
     except BackendError as error:
         installation.backend = None
         # All others say what to do.
-        remedy = INSTALL if str(error).endswith("start it again") else ""
+        remedy = INSTALL if str(error).endswith(NO_REMEDY) else ""
         raise CheckFailed(str(error), remedy) from error
     origin = "set with dsr_set" if installation.settings.get("backend") else "found"
     return f"{' '.join(command)} ({origin}), version {info.version}, Python {info.python}"

@@ -1,1 +1,1 @@
-"""Results in the PyMOL scene: CGO and map objects, movies, colours."""
+"""The PyMOL scene: atoms and molecules that fits know, movies, colours, level sets, light session files."""

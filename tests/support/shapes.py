@@ -15,7 +15,7 @@ from pymol_dsr.shared.options import FitOptions
 from support.scene import coordinates, put
 
 IDENTITY = np.eye(3)
-# As `fast`, with a tenth of the decoder's work.
+# As `fast`, on a coarser lattice, which takes less time.
 QUICK = Preset(spacing=1.0)
 
 

@@ -1,1 +1,1 @@
-"""Lattices, nearest points, signed distances, marching cubes and metrics."""
+"""Lattices, nearest points, signed distances, marching cubes, metrics and graphs of bonds."""

@@ -1,1 +1,1 @@
-"""The motion of the atoms: poses, warps, weights over time, forecasts."""
+"""The motion of the atoms: poses, warps, weights over time, jumps, forecasts, statistics of states."""

@@ -1,1 +1,1 @@
-"""Results of a fit: meshes, measures, scores, files."""
+"""Results: meshes, measures, scores, occupancies, landscapes, files of fits and meshes."""

@@ -38,7 +38,7 @@ BINS = 10
 BIN_RANGE = 3.0
 # Classes along each component for pairs of states in time: (4 · 4)² pairs.
 TRANSITION_CLASSES = 4
-# Cα atoms of two residues in contact, Å, and the residues that lie between them at least.
+# Cα atoms of two residues in contact, Å, and the steps along the chain that lie between them at least.
 CONTACT_DISTANCE = 8.0
 CONTACT_SEPARATION = 3
 # Heavy atoms more than three bonds apart clash below this distance, Å.

@@ -36,7 +36,7 @@ GRID_CLEARANCE = 1.0
 class Mesh:
     """The level set at one time, in Å in the scene's coordinates.
 
-    points f4[N,3]; normals f4[N,3], outward, unit, differences over NORMAL_WIDTH; faces i4[M,3]; nearest i4[N], the
+    points f4[N,3]; normals f4[N,3], outward, unit; faces i4[M,3]; nearest i4[N], the
     nearest atom of each point, and atoms f4[A,3] at this time (both empty for a field without atoms); area Å², volume
     Å³; islands_dropped: closed components that were removed; expected_error Å (0 inside the training range); seconds:
     time to make it.

@@ -9,7 +9,7 @@ _limit_gb: float | None = None
 def set_limit(gigabytes: float) -> None:
     """Make every allocation fail that takes this process past so many GB (2³⁰ bytes) of private memory (Linux only).
 
-    Mapped files, such as libraries and samples on the disk, do not count, nor does the memory of a GPU.
+    Mapped files, such as libraries, do not count, nor does the memory of a GPU.
     """
     global _limit_gb
     # Only Unix has this module.

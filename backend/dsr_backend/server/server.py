@@ -299,7 +299,7 @@ def _print_where_read(write: Callable[[], object]) -> None:
 
 
 def serve(requests: io.BufferedReader, replies: io.BufferedWriter, lane: Lane | None = None) -> NoReturn:
-    """Serve on the streams of `__main__.claim_streams()` and end the process.
+    """Serve on the streams of `stdio.claim_streams()` and end the process.
 
     `lane` replaces the worker, for tests.
     """

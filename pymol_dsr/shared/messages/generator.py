@@ -52,7 +52,7 @@ class LearnGenerator(Request[LearnResult]):
     ] = None
     states: Annotated[str, Value("states of each of its trajectories, as 1-1000:10", longest=None)] = "all"
     picoseconds: Annotated[
-        float | None, Value("the same where it is known", unit="ps", above=0, most=1e12, sparse=True)
+        float | None, Value("`stride` where its unit is known", unit="ps", above=0, most=1e12, sparse=True)
     ] = None
     backbones: Annotated[
         NDArray[np.float32],

@@ -1,1 +1,1 @@
-"""The fit of preset fast, in the order of its stages: draw, samples, lattices, temporal widths, decoder, report."""
+"""The fits of presets fast, fine and preview, in the order of their stages: band, shapes, temporal widths, report."""
