@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pymol import cmd
 
 from ..fits.fit import Activity, Say
-from ..scene import atoms, movie_objects, preview
+from ..scene import atoms, movie_objects, single_surface
 from ..scene.colors import ColoredReplies, floats_of_state
 from ..scene.gui_thread import in_gui
 from ..scene.kept_movies import KeptMovie
@@ -227,7 +227,7 @@ def _load(
         coloring = in_gui(_self, value_coloring, session, kept_movie, ColorOptions(by=plan.by), _self)
         colored = ColoredReplies(kept_movie, coloring)
     loaded = _load_states(session, plan, kept_movie, colored, recorder, radii, say, _self)
-    in_gui(_self, preview.remove_both, fit.name, _self)
+    in_gui(_self, single_surface.remove_both, fit.name, _self)
     # Before the movie, in which placing an object makes a key of its motion.
     if plan.options.overlay and loaded.states:
         loaded.objects.append(f"{object}_time")
@@ -293,7 +293,7 @@ def _load_states(
                     transparency=appearance.transparency or 0.0,
                     map_level=plan.mesh.level if plan.as_map else None,
                 ),
-                on_view=partial(preview.remove_both, fit.name, _self),
+                on_view=partial(single_surface.remove_both, fit.name, _self),
                 floats_again=partial(floats_of_state, kept_movie, colored, _self),
                 say=lambda text: say(f" {fit.name}: {text}"),
                 _self=_self,

@@ -11,7 +11,7 @@ from typing import Any
 from pymol import CmdException, cmd
 
 from ..fits.fit import Fit, Trajectory
-from ..scene import color_bar, film, preview
+from ..scene import color_bar, film, single_surface
 from ..scene.bar_title import missing_bars, titled_bars
 from ..scene.gui_thread import in_gui
 from ..scene.kept_movies import KeptMovies
@@ -191,7 +191,7 @@ def _drawing_alone(
 
     enabled: the names that were switched on before the objects were loaded.
     """
-    live = preview.live_name(fit, _self)
+    live = single_surface.live_name(fit, _self)
     surfaces = [name for name in (live, *session.movies.objects_at(trajectory.object, _self)) if name not in drawn]
     bars = [bar for surface in surfaces for bar in color_bar.bars_of(surface, _self)]
     source = trajectory.object

@@ -21,7 +21,7 @@ from ..backend.reply_checks import AnyResult
 from ..fits.background import Background
 from ..fits.fit import Fit, JobError, Trajectory
 from ..fits.jobs import Jobs
-from ..scene import atoms, cgo, color_bar, color_sources, palettes, placement, preview
+from ..scene import atoms, cgo, color_bar, color_sources, palettes, placement, single_surface
 from ..scene.objects import SceneError, switch_off
 from ..scene.palettes import Colors, ColorScale
 from ..scene.replies import mesh_of, vertex_colors
@@ -217,11 +217,11 @@ class Live(QtCore.QObject):
     def forget(self, fit: str) -> None:
         """Remove the live surface of a fit."""
         self.hold(fit)
-        preview.remove([preview.live_name(fit, self._self)], self._self)
+        single_surface.remove([single_surface.live_name(fit, self._self)], self._self)
 
     def fade(self, fit: str, transparency: float) -> None:
         """Give the live surface of a fit this transparency, 0 to 1."""
-        name = preview.live_name(fit, self._self)
+        name = single_surface.live_name(fit, self._self)
         if name in self._self.get_names("objects"):
             self._self.set("cgo_transparency", transparency, name)
 
@@ -351,7 +351,7 @@ class Live(QtCore.QObject):
             if request.created < self._removed.get(request.fit.name, 0.0):
                 return
             started_at = perf_counter()
-            name = preview.live_name(request.fit.name, cmd)
+            name = single_surface.live_name(request.fit.name, cmd)
             fresh = name not in cmd.get_names("objects")
             if fresh:
                 # Movies of the same molecule and the preview would lie in the same place.
@@ -359,11 +359,11 @@ class Live(QtCore.QObject):
                 for movie in (request.fit.name, default, *self._objects_at(request.trajectory.object)):
                     switch_off(movie, cmd)
                     _switch_off_legend(movie, cmd)
-                preview.remove([preview.preview_name(request.fit.name, cmd)], cmd)
+                single_surface.remove([single_surface.preview_name(request.fit.name, cmd)], cmd)
             molecule = request.trajectory.object
-            preview.clear_place(molecule, name, cmd)
+            single_surface.clear_place(molecule, name, cmd)
             tag = Tag(LIVE, request.fit.name, molecule)
-            if not preview.put_mesh(name, mesh.floats, mesh.appearance.ttt, request.color, tag, cmd):
+            if not single_surface.put_mesh(name, mesh.floats, mesh.appearance.ttt, request.color, tag, cmd):
                 self.failed.emit(f"the name {name} is taken by something else; rename or delete that object")
                 return
             if fresh:

@@ -1,12 +1,8 @@
-"""The surface of one state in the scene while its fit goes on, as the object `<fit>_preview`.
-
-Also its names and functions that the panel's live surface needs: one mesh as one object, replaced in place.
-"""
+"""The surface of one state in the scene while its fit goes on, as the object `<fit>_preview`."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +14,11 @@ from ..shared import messages
 from ..surfaces.source import Surface
 from . import cgo, placement
 from .atoms import PresentAtoms
-from .color_bar import remove_bars
 from .gui_thread import in_gui
 from .objects import switch_off
 from .replies import mesh_of, vertex_colors
-from .tags import LIVE, MOVIE, PREVIEW, Tag, object_of, put_tag, tagged_objects
+from .single_surface import clear_place, live_name, preview_name, put_mesh, remove
+from .tags import PREVIEW, Tag
 
 # Å between the nodes of the first mesh; the later ones are finer, as far as TRIANGLES lets them.
 RESOLUTION = 1.0
@@ -140,59 +136,3 @@ def nearest_spheres(
         distances = np.sqrt(np.maximum((x**2).sum(axis=1)[:, None] + squares - 2.0 * x @ centres.T, 0.0))
         nearest[start : start + POINTS] = (distances if radii is None else distances - radii).argmin(axis=1)
     return nearest
-
-
-def preview_name(fit: str, _self: Any) -> str:
-    """Return the name of the object of a fit's preview, which the user may have renamed."""
-    return object_of(PREVIEW, fit, _self) or str(_self.get_legal_name(f"{fit}_preview"))
-
-
-def live_name(fit: str, _self: Any) -> str:
-    """Return the name of the object of a fit's live surface, which the user may have renamed."""
-    return object_of(LIVE, fit, _self) or str(_self.get_legal_name(f"{fit}_live"))
-
-
-def clear_place(molecule: str, name: str, _self: Any) -> None:
-    """Leave `name` as the only surface of a molecule: remove live ones and previews, switch movies off.
-
-    Surfaces of other fits of the molecule would lie in the same place.
-    """
-    if not molecule:
-        return
-    for object, tag in tagged_objects(_self).items():
-        if tag.molecule != molecule or object == name:
-            continue
-        if tag.role == MOVIE:
-            switch_off(object, _self)
-        else:
-            remove([object], _self)
-            remove_bars(object, _self)
-
-
-def remove_both(fit: str, _self: Any) -> None:
-    """Delete the preview and the live surface of a fit, where its movie takes their place."""
-    remove([preview_name(fit, _self), live_name(fit, _self)], _self)
-
-
-def remove(names: Sequence[str], _self: Any) -> None:
-    """Delete objects that are CGOs, with the bars of their colours."""
-    for name in names:
-        remove_bars(name, _self)
-        if name in _self.get_names("objects") and _self.get_type(name) == "object:cgo":
-            _self.delete(name)
-
-
-def put_mesh(name: str, floats: list[float], ttt: Sequence[float], color: str, tag: Tag, _self: Any) -> bool:
-    """Load one mesh as the CGO object `name`, in place of its last one; False where another object has that name."""
-    if name in _self.get_names("objects"):
-        if _self.get_type(name) != "object:cgo":
-            return False
-    elif color:
-        # Coloured before it is first drawn.
-        _self.load_cgo(cgo.NOTHING, name, 1, zoom=0)
-    if color:
-        _self.color(color, name)
-    _self.load_cgo(floats, name, 1, zoom=0)
-    put_tag(name, tag, _self)
-    placement.place(name, ttt, _self)
-    return True
