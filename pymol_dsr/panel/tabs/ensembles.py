@@ -9,8 +9,9 @@ from pymol.Qt import QtWidgets
 
 from ...analysis import landscape as landscapes
 from ...analysis.landscape import EnsembleLandscape
+from ...commands.ensemble_states import EnsembleSelection
 from ...commands.landscape import EnsembleObjects, plan_landscape
-from ...commands.occupancy import EnsembleSelection, occupy
+from ...commands.occupancy import occupy
 from ...commands.running import Runner
 from ...fits.fit import Phase
 from ...fits.jobs import Jobs
