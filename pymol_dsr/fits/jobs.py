@@ -95,19 +95,18 @@ class Jobs:
         if fit is None:
             names = ", ".join(sorted(self.fits)) or "none"
             raise JobError(f"there is no fit {name} (there: {names}); make one with dsr_fit or dsr_load")
-        if fit.phase is Phase.STORED and fit.fetch is not None:
-            fetch, losses = fit.fetch, fit.losses
-            file, data = fetch()
-            fit = self.load(name, data)
-            fit.file, fit.fetch, fit.losses = file, fetch, losses
-            self._on_loaded(fit)
-        elif fit.phase is Phase.STORED:
-            losses = fit.losses
-            fit = self.load(name)
-            fit.losses = losses
-            self._on_loaded(fit)
+        if fit.phase is Phase.STORED:
+            fit = self._load_stored(fit)
         if fit.phase is not Phase.READY:
             raise JobError(fit.line() if fit.phase in ENDED else f"{fit.line()}; it can be used when it is ready")
+        return fit
+
+    def _load_stored(self, unloaded: Fit) -> Fit:
+        """Return a stored fit loaded, with all that its file does not hold."""
+        file, data = ("", None) if unloaded.fetch is None else unloaded.fetch()
+        fit = self.load(unloaded.name, data)
+        fit.file, fit.fetch, fit.losses = file, unloaded.fetch, unloaded.losses
+        self._on_loaded(fit)
         return fit
 
     def new(self, name: str, sources: Sequence[Source], activity: Activity) -> Fit:
