@@ -77,7 +77,7 @@ def match_atoms(first: MoleculeStates, second: MoleculeStates, align: AlignChain
         pairs, method = _aligned_pairs(first, residues, second, second_residues, align), "by their aligned sequences"
     places = [pair for residue, partner in pairs for pair in _atom_pairs(residue, partner)]
     places = _renamed(first, second, pairs, places)
-    ligands = _ligand_pairs(first, residues, second, second_residues, places, pairs)
+    ligands = _ligand_pairs(first, residues, second, second_residues, places)
     places += [pair for residue, partner in ligands for pair in _atom_pairs(residue, partner)]
     matched = np.array(sorted(places), np.int64).reshape(-1, 2)
     pairs += ligands
@@ -226,7 +226,6 @@ def _ligand_pairs(
     second: MoleculeStates,
     second_residues: Sequence[Residue],
     places: Sequence[tuple[int, int]],
-    pairs: Sequence[ResiduePair],
 ) -> list[ResiduePair]:
     """Pair ligands of one name: those at one place once the polymers are superposed, then by number, then the nearest.
 
