@@ -51,8 +51,8 @@ WARP_LIMIT = LatticeLimit(
 # Multiples of the Gaussians' width, each with a weight: wide Gaussians of small weight carry the displacement to places
 # far from all atoms.
 WARP_SCALES = ((1.0, 1.0), (2.0, 1e-2), (4.0, 1e-4), (8.0, 1e-6))
-# Of its height; below it a Gaussian counts as 0, 7.4 widths from its middle. The product of three such values would be
-# a denormal number, with which a processor multiplies ten times slower.
+# A Gaussian counts as 0 below this fraction of its height, 7.4 widths from its middle. The product of three such values
+# would be a denormal number, with which a processor multiplies ten times slower.
 TAIL = 1e-12
 
 
