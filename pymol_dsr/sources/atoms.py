@@ -218,9 +218,10 @@ def _with_segments(rows: Sequence[_Row], segments: Sequence[str]) -> list[_Row]:
 def _atom_rows(selection: str, _self: Any) -> list[_Row]:
     rows: list[_Row] = []
     segments: list[str] = []
+    # Two statements: PyMOL prints the value of an expression, such as a pair, for each atom.
     _self.iterate(
         f"({selection})",
-        "rows.append((index, ID, name, resn, resi, chain or segi, elem, alt, type == 'HETATM')), segments.append(segi)",
+        "rows.append((index, ID, name, resn, resi, chain or segi, elem, alt, type == 'HETATM')); segments.append(segi)",
         space={"rows": rows, "segments": segments},
     )
     return _with_segments(rows, segments)

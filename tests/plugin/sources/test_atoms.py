@@ -21,8 +21,9 @@ HETATM    7  O   HOH A   2      18.000  10.000  10.000  1.00 20.00           O
 """
 
 
-def test_names_bonds_and_coordinates_are_those_of_the_selection(peptide):
+def test_names_bonds_and_coordinates_are_those_of_the_selection(peptide, capfd):
     atoms = read_states("pep and resi 2-3", "2+4", peptide)
+    assert capfd.readouterr().out == ""
     rows: list[tuple[int, str, str, str]] = []
     peptide.iterate("pep and resi 2-3", "rows.append((index - 1, name, resn, resi))", space={"rows": rows})
     assert atoms.indices.tolist() == [row[0] for row in rows]
