@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pymol import CmdException
 
 from ..fits.ensemble import series_of, surfaces_occupancy
 from ..fits.fit import Activity, Fit, Say, Trajectory
 from ..fits.jobs import Jobs
 from ..scene import placement
+from ..scene.moved_atoms import scene_positions
 from ..session import Session
 from ..shared import states as states_texts
 from ..shared.messages import EnsembleSeries, Occupancy, OccupancyResult
@@ -52,13 +55,18 @@ class FitEnsemble:
     times: Sequence[Sequence[float]]
 
     @classmethod
-    def of(cls, jobs: Jobs, name: str, states: str, trajectory: str) -> FitEnsemble:
+    def of(cls, jobs: Jobs, name: str, states: str, trajectory: str, _self: Any) -> FitEnsemble:
         """Return the states of a fit; trajectory: of a family, empty for all. Raises JobError, StatesError or
         CmdException.
         """
         fit = jobs.get(name)
         chosen = [fit.trajectory(trajectory)] if trajectory or not fit.family else fit.trajectories
         times = [requested_times(member, states) if states else list(member.states) for member in chosen]
+        positions = {
+            member.object: scene_positions(member, int(min(member.states)), _self)
+            for member in (chosen if len(chosen) > 1 else ())
+        }
+        _warn_of_places({object: xyz for object, xyz in positions.items() if xyz is not None}, _self)
         return cls(jobs, fit, default_name(fit, FieldOptions(trajectory)), chosen, times)
 
     @property
@@ -111,9 +119,7 @@ class SelectionEnsemble:
     def of(cls, jobs: Jobs, selection: str, states: str, say: Say, _self: Any) -> SelectionEnsemble:
         """Read the states of a selection. Raises ExtractError, StatesError or CmdException."""
         sources = extract.read_sources(selection, states or "all", _self=_self)
-        places = {source.object: source.coordinates[source.states[0]] for source in sources}
-        for line in placement.shown_elsewhere(places, _self):
-            print(f" dsr_occupancy: warning: {line}")
+        _warn_of_places({source.object: source.coordinates[source.states[0]] for source in sources}, _self)
         for source in sources:
             for line in source.warnings:
                 # The states of an ensemble may be objects of their own, as docked poses are.
@@ -168,12 +174,18 @@ class SelectionEnsemble:
 Ensemble = FitEnsemble | SelectionEnsemble
 
 
+def _warn_of_places(atoms: Mapping[str, NDArray[np.floating[Any]]], _self: Any) -> None:
+    """Warn of objects that are shown elsewhere than their coordinates say. atoms: [A,3] in Å of a state of each."""
+    for line in placement.shown_elsewhere(atoms, _self):
+        print(f" dsr_occupancy: warning: {line}")
+
+
 def read_ensemble(session: Session, selection: EnsembleSelection, say: Say, _self: Any) -> Ensemble:
     """Return the states of a fit or a selection. Raises CmdException, JobError, StatesError or ExtractError."""
     name, trajectory = selection.name, selection.trajectory
     known = fit_name(name, _self)
     if known in session.jobs.fits:
-        return FitEnsemble.of(session.jobs, known, selection.states, trajectory)
+        return FitEnsemble.of(session.jobs, known, selection.states, trajectory, _self)
     if trajectory:
         raise CmdException(f"trajectory {trajectory}: {name} is no fit; name objects as one+two instead")
     return SelectionEnsemble.of(session.jobs, name, selection.states, say, _self)

@@ -58,7 +58,7 @@ def shown_elsewhere(atoms: Mapping[str, NDArray[np.floating[Any]]], _self: Any) 
     where all are moved alike.
     """
     matrices = {name: object_matrix(name, _self) for name in atoms}
-    first = next(iter(matrices.values()))
+    first = next(iter(matrices.values()), np.eye(4))
     if all(np.allclose(matrix, first, atol=1e-3) for matrix in matrices.values()):
         return []
     lines = []

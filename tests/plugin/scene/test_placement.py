@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pymol_dsr.commands.morph import dsr_morph
 from pymol_dsr.commands.occupancy import dsr_occupancy
-from support.session import refused
+from support.session import ready, refused
 
 
 @pytest.fixture
@@ -43,3 +44,13 @@ def test_several_objects_that_are_shown_elsewhere_than_their_coordinates_are_nam
     plugin.do("reset pep")
     plugin.sync()
     assert [command() for command in commands] == [[], []]
+
+
+def test_members_of_a_family_that_are_shown_elsewhere_are_named(plugin, warned):
+    fit = ready(plugin, "fam", "pep", "two")
+    for trajectory in fit.trajectories:
+        trajectory.atoms = np.arange(plugin.count_atoms("pep"), dtype=np.int32)
+    plugin.translate([30, 40, 0], object="two", camera=0)
+    # Refused after the line, for weights of other states.
+    assert ["two is shown elsewhere" in line for line in warned(dsr_occupancy, "fam", weights="1 2")] == [True]
+    assert warned(dsr_occupancy, "fam", trajectory="two", weights="1 2 3") == [], "alone it may be shown anywhere"
