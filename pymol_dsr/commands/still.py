@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
+import pymol.setting
 from pymol import CmdException, cmd
 
 from ..fits.fit import Fit, Trajectory
@@ -200,12 +201,21 @@ def _drawing_alone(
         _self.disable(name)
     state = int(time) if float(time).is_integer() else 1
     pictured = [*drawn, *([] if atoms or source not in enabled else [source])]
+    own_state = _own_state(source, _self) if source in pictured else None
     try:
         for name in pictured:
             _self.set("state", state, name)
         draw()
     finally:
-        if source in enabled:
+        if own_state is not None:
+            _self.set("state", own_state, source)
+        elif source in pictured:
             _self.unset("state", source)
         for name in enabled & set(_self.get_names("all")):
             _self.enable(name)
+
+
+def _own_state(name: str, _self: Any) -> int | None:
+    """Return the state that the user has set for an object; None where it shows that of the scene."""
+    own = {number: value for number, _, value in _self.get_object_settings(name) or ()}
+    return own.get(pymol.setting.index_dict["state"])

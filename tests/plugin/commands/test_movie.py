@@ -524,7 +524,10 @@ def test_a_still_is_of_its_time_and_leaves_the_scene_as_it_was(plugin, tmp_path,
         pixels = np.array(image.convert("RGB"), int)
     surface = (pixels < 250).any(axis=2)
     assert 0.05 < surface.mean() < 0.9 and (pixels[:, :, 2] - pixels[:, :, 0])[surface].mean() > 40, "it is blue"
+    plugin.set("state", 4, "pep")
     dsr_still("fit", str(tmp_path / "b.png"), "5", width=160, color="blue", _self=plugin)
+    plugin.frame(2)
+    assert plugin.get_setting_int("state", "pep") == 4, "the molecule keeps a state of its own"
     with PIL.open(tmp_path / "b.png") as image:
         assert alike(surface, (np.array(image.convert("RGB")) < 250).any(axis=2)) < 0.8
 
