@@ -12,8 +12,8 @@ from pymol import CmdException, cmd
 from ..fits import interrupted
 from ..fits.fit import Activity, Fit, Say
 from ..fits.fitting import run_fit
-from ..fits.jobs import Jobs
 from ..fits.request import FitRequest
+from ..scene.gui_thread import in_gui
 from ..scene.molecules import claim_molecule, present_name
 from ..scene.movie_objects import REPLACEABLE
 from ..scene.objects import object_kind
@@ -232,7 +232,7 @@ def begin_fit(
     if start.detach:
         # Nobody may be there to see its surface.
         runner = dataclasses.replace(runner, watch=False)
-    run_request(session.jobs, name, request, runner, _self)
+    run_request(session, name, request, runner, _self)
     return name
 
 
@@ -323,7 +323,7 @@ def resume_fit(session: Session, name: str, runner: Runner, _self: Any) -> str:
         raise CmdException(f"{name}: there is no interrupted fit of that name (there: {names}); dsr_fit makes a fit")
     request = interrupted.request_of(fits[name], lambda molecule: present_name(name, molecule, _self), _self)
     runner.say(f" {fits[name].progress()}")
-    run_request(jobs, name, request, runner, _self)
+    run_request(session, name, request, runner, _self)
     return name
 
 
@@ -340,8 +340,9 @@ def preset_of_family(session: Session, name: str) -> str:
     return family.report.preset or FitOptions.preset
 
 
-def run_request(jobs: Jobs, name: str, request: FitRequest, runner: Runner, _self: Any) -> None:
+def run_request(session: Session, name: str, request: FitRequest, runner: Runner, _self: Any) -> None:
     """Enter a fit and run it."""
+    jobs = session.jobs
     fit = jobs.new(name, request.sources, Activity.FIT)
     with jobs.withdrawn_on_error(fit):
         for trajectory in fit.trajectories:
@@ -355,12 +356,12 @@ def run_request(jobs: Jobs, name: str, request: FitRequest, runner: Runner, _sel
         runner.say(
             f" {name}: {counted(len(source.atoms), 'atom')}, {count_of_states(len(source.states))} of {source.object}"
         )
-    runner.run(partial(_fit, jobs, fit, request, preview, runner.say))
+    runner.run(partial(_fit, session, fit, request, preview, runner.say, _self))
 
 
-def _fit(jobs: Jobs, fit: Fit, request: FitRequest, preview: Preview | None, say: Say) -> None:
+def _fit(session: Session, fit: Fit, request: FitRequest, preview: Preview | None, say: Say, _self: Any) -> None:
     try:
-        run_fit(jobs, fit, request, say)
+        run_fit(session.jobs, fit, request, say)
     except BaseException:
         if preview is not None:
             preview.end()
@@ -392,3 +393,6 @@ def _fit(jobs: Jobs, fit: Fit, request: FitRequest, preview: Preview | None, say
         f" {name}: {count} fitted{duration}, on {fit.device or 'an unnamed device'}; "
         f"'dsr_movie {name}{member}{', movie=0' if one_state else ''}' shows {'it' if one_state else 'them'}"
     )
+    # Its surfaces look like those of the new fit, which they are not.
+    for object, line in in_gui(_self, session.references.movies_in_scene, name, _self).items():
+        print(f" {name}: the movie {object} in the scene is still that of the fit before; '{line}' makes it anew")

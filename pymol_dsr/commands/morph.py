@@ -243,7 +243,7 @@ def _morph(
     fit_name, request = in_gui(
         _self, prepare_fit, session, f"%{name}", "all", f"{name}_dsr", fit, StartOptions(), _self
     )
-    run_request(session.jobs, fit_name, request, blocking, _self)
+    run_request(session, fit_name, request, blocking, _self)
     loaded = load_movie(session, fit_name, "", SurfaceOptions(), MovieOptions(play="bounce"), blocking, _self)
     in_gui(_self, _show_both, name, loaded, _self)
 

@@ -75,6 +75,16 @@ class PseReferences(SessionTasks):
         self.megabytes[object] = megabytes
         self.movies[object] = MovieReference(fit, list(objects), command)
 
+    def movies_in_scene(self, fit: str, _self: Any) -> dict[str, str]:
+        """Return the command that made each movie of a fit of which the scene has an object, by name."""
+        self.follow_names(_self)
+        present = set(_self.get_names("objects"))
+        return {
+            name: movie.command
+            for name, movie in self.movies.items()
+            if movie.fit == fit and present.intersection(movie.objects)
+        }
+
     def rename(self, object: str, name: str) -> None:
         """Follow an object of a movie to another name."""
         for key, movie in list(self.movies.items()):

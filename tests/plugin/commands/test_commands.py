@@ -623,11 +623,21 @@ def test_a_finished_fit_is_kept_until_the_next_of_its_name_is_ready(backend, cap
 
 
 @pytest.mark.system
-def test_a_fit_takes_the_place_of_the_one_before_when_it_is_ready(backend):
+def test_a_fit_takes_the_place_of_the_one_before_when_it_is_ready(backend, capsys):
     jobs = session_of(backend).jobs
     dsr_fit("pep", "1+3", name="one", preset="preview", _self=backend)
+    dsr_movie("one", "1-3", object="shown", as_="map", resolution=1.5, _self=backend)
+    assert "fit before" not in capsys.readouterr().out
     dsr_fit("pep", "1+2+3", name="one", preset="preview", _self=backend)
     assert jobs.get("one").trajectory().states == [1, 2, 3] and jobs.get("one").replaces is None
+    line = (
+        "the movie shown in the scene is still that of the fit before; 'dsr_movie one, 1-3, object=shown, "
+        "resolution=1.5, as_=map' makes it anew"
+    )
+    assert f" one: {line}\n" in capsys.readouterr().out
+    backend.delete("shown*")
+    dsr_fit("pep", "1+3", name="one", preset="preview", _self=backend)
+    assert "fit before" not in capsys.readouterr().out
 
 
 @pytest.mark.system
