@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ..fits.fit import Cancelled, Fit, Say, Trajectory
 from ..fits.jobs import Jobs
-from ..scene.moved_atoms import distance, moved_line, spread_states
+from ..scene.moved_atoms import distance, fitted_positions, moved_line, spread_states
 from ..shared import atomic_write, messages, plots
-from ..shared.options import BASELINES, STATES_AFTER, FieldOptions, MeshOptions
+from ..shared.options import BASELINES, STATES_AFTER, FieldOptions
 from ..shared.scoring import FIELD, TRAINING, group_of, nearest_fitted
 from ..shared.superpose import rmsd
 from ..shared.tables import csv_bytes
@@ -22,8 +22,8 @@ from ..surfaces import workers
 from ..surfaces.source import Coordinates, Source, Surface
 from .baselines import baseline_atoms
 
-# Fitted states that are looked up before a comparison, at most, and the spacing of their meshes in Å.
-MOST_PLACES, COARSEST = 10, 4.0
+# Fitted states that are looked up before a comparison, at most.
+MOST_PLACES = 10
 METRICS = ("iou", "chamfer_l1", "chamfer_sq", "nc")
 METHODS = (FIELD, *(baseline.method for baseline in BASELINES.values()))
 
@@ -116,14 +116,7 @@ def moved_atoms_line(
         return ""
     distances: dict[int, float] = {}
     for state in spread_states([state for state in wanted if state in trajectory.states], MOST_PLACES):
-        # The coarsest mesh: its atoms alone count.
-        request = messages.Mesh(
-            fit=fit.name,
-            field=FieldOptions(trajectory=trajectory.name),
-            time=float(state),
-            mesh=MeshOptions(resolution=COARSEST),
-        )
-        atoms = jobs.ask(fit, request).atoms
+        atoms = fitted_positions(jobs, fit, trajectory, state)
         if atoms is not None and len(atoms) == len(order):
             distances[state] = distance(atoms, source.coordinates[state][order])
     return moved_line(trajectory.object, distances)

@@ -17,9 +17,10 @@ from pymol import CmdException, cmd
 
 from ..backend.process import BackendError
 from ..fits.ensemble import entered
-from ..fits.fit import Activity, Cancelled, Fit, Phase, Say
+from ..fits.fit import Activity, Cancelled, Fit, Phase, Say, Trajectory
 from ..scene import color_sources, palettes, placement
 from ..scene.atoms import PresentAtoms
+from ..scene.moved_atoms import warn_of_places
 from ..session import Session, session_of
 from ..shared import atomic_write, messages
 from ..shared.frames import MAX_PAYLOAD
@@ -372,6 +373,15 @@ def export_meshes(
         print(f" {fit.name}: {reason}; until then files have no colours of its atoms")
     written = []
     with jobs.busy(fit, Activity.EXPORT):
+        warn_of_places(
+            jobs,
+            fit,
+            trajectory,
+            field,
+            chosen,
+            warn=lambda line: print(f" {fit.name}: warning: {line}"),
+            _self=_self,
+        )
         for target, times_in_it in _targets(path, options.format, chosen).items():
             if len(times_in_it) > 1:
                 timed = dataclasses.replace(request, times=tuple(times_in_it))

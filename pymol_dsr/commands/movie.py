@@ -16,7 +16,7 @@ from ..scene import atoms, movie_objects, single_surface
 from ..scene.colors import ColoredReplies, floats_of_state
 from ..scene.gui_thread import in_gui
 from ..scene.kept_movies import KeptMovie
-from ..scene.moved_atoms import watch_places
+from ..scene.moved_atoms import warn_of_places, watch_places
 from ..scene.movie import MovieRecorder
 from ..scene.movie_objects import LoadedMovie, MovieAppearance
 from ..scene.present_movie import PresentMovie, read_movie
@@ -232,6 +232,7 @@ def _load(
     if plan.options.overlay and loaded.states:
         loaded.objects.append(f"{object}_time")
         in_gui(_self, recorder.show_labels, loaded.states, f"{object}_time", source, _self)
+        in_gui(_self, movie_objects.join_former_group, f"{object}_time", loaded.groups, _self)
     if plan.options.movie and loaded.states:
         in_gui(_self, recorder.set_up, loaded.states, source, _self)
         present = in_gui(_self, read_movie, _self)

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..fits.fit import Trajectory
-from ..shared.messages import MeshResult
+from ..fits.fit import Fit, Trajectory
+from ..fits.jobs import Jobs
+from ..shared.messages import Mesh, MeshResult
+from ..shared.options import FieldOptions, MeshOptions
 from ..shared.text import counted
 from ..surfaces.extract import in_scene
 from ..surfaces.source import Coordinates
@@ -21,6 +23,10 @@ from .timeline import MovieState
 
 # Å; a fit keeps the atoms of its states to some 0.001 Å, and those that are averaged over time to an Å or so.
 MOVED, MOVED_AVERAGED = 0.1, 3.0
+# Spacing in Å of a mesh of which only the atoms count.
+COARSEST = 4.0
+# States that are looked up for a warning, at most: reading many atoms takes long.
+FEW_PLACES = 3
 
 
 def spread_states(states: Sequence[float], most: int) -> list[int]:
@@ -64,6 +70,41 @@ def moved_line(object: str, distances: Mapping[int, float], limit: float = MOVED
     )
 
 
+def fitted_positions(jobs: Jobs, fit: Fit, trajectory: Trajectory, state: float) -> Coordinates | None:
+    """Return the atoms f4[A,3] (Å) of a fitted state where they were fitted; None where the fit knows none.
+
+    Raises Cancelled or BackendError.
+    """
+    field, mesh = FieldOptions(trajectory=trajectory.name), MeshOptions(resolution=COARSEST)
+    return jobs.ask(fit, Mesh(fit=fit.name, field=field, time=float(state), mesh=mesh)).atoms
+
+
+def warn_of_places(
+    jobs: Jobs,
+    fit: Fit,
+    trajectory: Trajectory,
+    field: FieldOptions,
+    times: Sequence[float],
+    *,
+    warn: Callable[[str], None],
+    _self: Any,
+) -> None:
+    """Warn of the first of some fitted states whose atoms lie elsewhere in the scene than when they were fitted.
+
+    For results that bring no atoms. Raises Cancelled or BackendError.
+    """
+    fitted = [time for time in times if time in trajectory.states]
+    # What lies between two trajectories is where neither is; with unwrap, the scene's atoms are not the fitted ones.
+    for state in spread_states(fitted, 0 if field.towards or trajectory.unwrap else FEW_PLACES):
+        present = in_gui(_self, scene_positions, trajectory, state, _self)
+        positions = None if present is None else fitted_positions(jobs, fit, trajectory, state)
+        if present is None or positions is None or len(positions) != len(present):
+            return
+        if line := moved_line(trajectory.object, {state: distance(positions, present)}):
+            warn(line)
+            return
+
+
 def watch_places(
     trajectory: Trajectory,
     movie_states: Sequence[MovieState],
@@ -78,9 +119,9 @@ def watch_places(
     averaged: whether the atoms of fitted states are averaged over time.
     """
     fitted = set(trajectory.states)
-    # Few, as reading many atoms takes long; with unwrap, the scene's atoms are not those that were fitted.
+    # With unwrap, the scene's atoms are not those that were fitted.
     checked = spread_states(
-        [state.time for state in movie_states if state.time in fitted], 0 if trajectory.unwrap else 3
+        [state.time for state in movie_states if state.time in fitted], 0 if trajectory.unwrap else FEW_PLACES
     )
     limit = MOVED_AVERAGED if averaged else MOVED
     for movie_state, reply in zip(movie_states, replies, strict=False):

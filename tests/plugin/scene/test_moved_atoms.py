@@ -5,13 +5,35 @@ from __future__ import annotations
 import pytest
 
 from pymol_dsr.commands.evaluate import dsr_eval
+from pymol_dsr.commands.files import dsr_export
 from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.levels import dsr_levels
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.scene.moved_atoms import moved_line, spread_states
 
 
 def warnings(output):
     return [line for line in output.splitlines() if "warning" in line]
+
+
+@pytest.mark.system
+def test_maps_levels_and_files_of_a_molecule_that_was_moved_since_its_fit_say_so(backend, capsys, tmp_path):
+    cmd = backend
+    name = dsr_fit("pep", "1-5:2", preset="preview", _self=cmd)
+    commands = (
+        lambda: dsr_movie(name, "1-5", as_="map", object="maps", resolution=1.5, _self=cmd),
+        lambda: dsr_levels(name, "3", "0 1", resolution=1.5, _self=cmd),
+        lambda: dsr_export(name, str(tmp_path / "pep.ply"), states="3", resolution=1.5, _self=cmd),
+    )
+    capsys.readouterr()
+    for command in commands:
+        command()
+    assert not warnings(capsys.readouterr().out), "nothing has changed"
+    cmd.translate([20, 0, 0], "pep", state=3, camera=0)
+    for command in commands:
+        command()
+        [line] = warnings(capsys.readouterr().out)
+        assert line.startswith(f" {name}: warning: state 3 of pep lies 20.0 A (RMSD) from where it was fitted")
 
 
 @pytest.mark.system
