@@ -269,6 +269,16 @@ def _load_states(
     _self: Any,
 ) -> LoadedMovie:
     fit, appearance = plan.fit, plan.surface.appearance
+    if plan.as_map:
+        warn_of_places(
+            session.jobs,
+            fit,
+            plan.trajectory,
+            plan.field,
+            [state.time for state in plan.states],
+            warn=lambda line: print(f" {fit.name}: warning: {line}"),
+            _self=_self,
+        )
     try:
         # Closed at once when something fails, so that no answer is computed for nobody.
         with contextlib.closing(session.jobs.stream(fit, plan.requests(radii))) as answers:

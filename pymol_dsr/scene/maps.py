@@ -50,6 +50,12 @@ def load_map(name: str, state: int, distances: Lattice, _self: Any) -> None:
     load_values(name, state, Lattice(-distances.values, distances.origin, distances.spacing), _self)
 
 
+def empty_map(name: str, _self: Any) -> None:
+    """Take the values out of all states of a map that is to be deleted."""
+    for state in range(1, _self.count_states(name) + 1):
+        _self.load_raw(Lattice(NOTHING, (0.0, 0.0, 0.0), 1.0).to_mrc(), "mrc", name, state, zoom=0)
+
+
 def load_values(name: str, state: int, values: Lattice, _self: Any) -> None:
     """Load values, higher inside, as a state of the map `name`; earlier states that are missing become empty."""
     existing = _self.count_states(name) if name in _self.get_names("objects") else 0

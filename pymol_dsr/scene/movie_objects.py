@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,7 @@ class LoadedMovie:
     """The movie in the scene: names of its objects, loaded states, times without a surface, expected errors by time.
 
     Errors are in Å. floats: the numbers of all meshes. absence: why it has no atoms where the molecule has changed.
+    groups: those of the objects of an earlier movie of these names.
     """
 
     objects: list[str] = field(default_factory=list)
@@ -67,6 +68,7 @@ class LoadedMovie:
     expected_errors: dict[float, float] = field(default_factory=dict)
     floats: int = 0
     absence: str = ""
+    groups: dict[str, str] = field(default_factory=dict)
 
 
 def movie_names(movie_states: Sequence[MovieState], object: str) -> set[str]:
@@ -117,7 +119,7 @@ def show_movie(
     names = movie_names(movie_states, object)
     answers = iter(replies)
     leading = _until_surface(answers)
-    groups = in_gui(_self, _groups_of_meshes, names, _self)
+    groups = in_gui(_self, _groups_of, names, _self)
     in_gui(_self, _delete_earlier, names, f"{object}_atoms", trajectory.object, _self)
     last_states = {state.object: state.state for state in sorted(movie_states, key=lambda state: state.state)}
     loader = _Loader(base, appearance, ttt, movie_atoms, on_view, last_states, groups, _self)
@@ -150,8 +152,8 @@ def _until_surface(answers: Iterator[Reply]) -> list[Reply]:
     raise SceneError("no state has a surface at this level, so nothing is loaded; give a higher level")
 
 
-def _groups_of_meshes(names: Iterable[str], _self: Any) -> dict[str, str]:
-    """Return the group of each mesh of an earlier movie that is in one, and empty these meshes.
+def _groups_of(names: Iterable[str], _self: Any) -> dict[str, str]:
+    """Return the group of each object of an earlier movie that is in one, and empty its meshes and maps.
 
     PyMOL tells the group of an object only with its whole content, which would be copied.
     """
@@ -159,12 +161,22 @@ def _groups_of_meshes(names: Iterable[str], _self: Any) -> dict[str, str]:
     if not any(_self.get_type(name) == "object:group" for name in _self.get_names("all")):
         return {}
     for name in set(names) & set(_self.get_names("objects")):
-        if _self.get_type(name) != "object:cgo":
-            continue
-        for state in range(1, _self.count_states(f"%{name}") + 1):
-            _self.load_cgo(cgo.NOTHING, name, state, zoom=0)
-        groups[name] = read_object_session(name, _self).group
+        kind = object_kind(name, _self)
+        if kind == "cgo":
+            for state in range(1, _self.count_states(f"%{name}") + 1):
+                _self.load_cgo(cgo.NOTHING, name, state, zoom=0)
+        elif kind == "map":
+            maps.empty_map(name, _self)
+        if kind != "group":
+            groups[name] = read_object_session(name, _self).group
     return {name: group for name, group in groups.items() if group}
+
+
+def join_former_group(name: str, groups: Mapping[str, str], _self: Any) -> None:
+    """Put an object that was loaded anew into the group of the one before it, unless that group is gone."""
+    group = groups.get(name, "")
+    if object_kind(group, _self) == "group":
+        _self.group(group, name)
 
 
 def _delete_earlier(names: Iterable[str], atoms: str, molecule: str, _self: Any) -> None:
@@ -193,9 +205,9 @@ class _Loader:
 
         base: f4[A,3], colours of the atoms; ttt: the display matrix of the molecule; last_states, groups: by object.
         """
-        self.movie = LoadedMovie()
+        self.movie = LoadedMovie(groups=groups)
         self._base, self._appearance, self._ttt = base, appearance, ttt
-        self._last_states, self._groups = last_states, groups
+        self._last_states = last_states
         self._movie_atoms, self._on_view, self._self = movie_atoms, on_view, _self
         self._maps: list[str] = []
 
@@ -266,9 +278,7 @@ class _Loader:
 
     def _dress(self, state: MovieState) -> None:
         placement.place(state.object, self._ttt, self._self)
-        group = self._groups.get(state.object, "")
-        if object_kind(group, self._self) == "group":
-            self._self.group(group, state.object)
+        join_former_group(state.object, self.movie.groups, self._self)
         transparency = self._transparency(state.future)
         if transparency:
             self._self.set("cgo_transparency", transparency, state.object)
@@ -286,6 +296,8 @@ class _Loader:
         for name in self._maps:
             maps.show_isosurface(name, map_name(name), self._appearance.map_level or 0.0, self._ttt, cmd)
             movie.objects.append(map_name(name))
+            for loaded in (name, map_name(name)):
+                join_former_group(loaded, movie.groups, cmd)
             future = name.startswith(f"{object}_future")
             if future:
                 cmd.color("orange", name)
@@ -303,6 +315,7 @@ class _Loader:
         if self._movie_atoms is not None and self._movie_atoms.exists:
             self._movie_atoms.finish(self._ttt)
             movie.objects.append(self._movie_atoms.name)
+            join_former_group(self._movie_atoms.name, movie.groups, cmd)
 
 
 def _count_states(object: str, _self: Any) -> int:

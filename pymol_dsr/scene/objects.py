@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from ..surfaces.object_session import read_object_session
 from ..surfaces.selections import ATOMS_TITLE, is_beside_movie
+
+# Ends of the names of surfaces that the plugin has put into a group: the number of a part, or a level.
+_PART = re.compile(r"_[+-]?\d[\d.e+-]*")
 
 
 class SceneError(ValueError):
@@ -24,18 +29,45 @@ def object_kind(name: str, _self: Any) -> str:
 
 
 def check_names(names: Iterable[str], replaceable: Collection[str], _self: Any) -> None:
-    """Raise SceneError where a name belongs to something else than the replaceable kinds."""
-    for name in sorted(set(names) & set(_self.get_names("all"))):
+    """Raise SceneError where a name belongs to something else than the replaceable kinds, or to a group of the user's.
+
+    A group is the user's where it holds a molecule that has none of the names.
+    """
+    taken = set(names) & set(_self.get_names("all"))
+    for name in sorted(taken):
         kind = object_kind(name, _self)
         if kind not in replaceable:
             noun = "molecule" if kind == ATOMS_TITLE else kind
             raise SceneError(f"the name {name} is taken by a {noun}; give another one with object=")
+        held = sorted(set(_molecules_in(name, _self)) - taken) if kind == "group" else []
+        if held:
+            raise SceneError(
+                f"the name {name} is taken by a group that holds {', '.join(held)}; give another one with object=, or "
+                f"'ungroup {held[0]}'"
+            )
+
+
+def _molecules_in(group: str, _self: Any) -> list[str]:
+    """Return the molecules of a group."""
+    # PyMOL takes the name of a group also for the beginning of another name, so that this is none or any.
+    if not _self.get_object_list(f"%{group}"):
+        return []
+    molecules = [name for name in _self.get_names("objects") if _self.get_type(name) == "object:molecule"]
+    return [name for name in molecules if read_object_session(name, _self).group == group]
 
 
 def delete_objects(names: Iterable[str], _self: Any) -> None:
-    """Delete the objects that exist."""
+    """Delete the objects that exist; of a group, the surfaces that are named after it. The others in it stay."""
     for name in set(names) & set(_self.get_names("all")):
-        _self.delete(name)
+        if object_kind(name, _self) == "group":
+            for member in _self.get_names("objects"):
+                is_part = member.startswith(name) and _PART.fullmatch(member, len(name))
+                if is_part and object_kind(member, _self) in ("cgo", "surface"):
+                    _self.delete(member)
+            # PyMOL's delete would take all members along.
+            _self.group(name, action="excise")
+        else:
+            _self.delete(name)
 
 
 def switch_off(name: str, _self: Any) -> bool:

@@ -6,6 +6,7 @@ Carbons are orange, as extrapolated surfaces are; each generated state has a tit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,6 +107,10 @@ class GeneratedObjects:
         cmd = self._self
         names = [*self.objects, *filter(None, [self._group])]
         check_generated_names(names, cmd)
+        if self._group:
+            # Of an earlier run, which may have had more replicas.
+            replica = re.compile(rf"{re.escape(self._group)}_\d+")
+            names += [name for name in cmd.get_names("objects") if replica.fullmatch(name) and _is_generated(name, cmd)]
         delete_objects(names, cmd)
         if not cmd.get_movie_length() and cmd.get_state() > max(state_place.state for state_place in self._places):
             # They are alone in view soon, and none of them has the state in view.

@@ -491,3 +491,22 @@ def test_a_movie_that_is_made_again_stays_in_the_groups_of_the_user(peptide, fit
     peptide.delete("guesses")
     show(peptide, fitted, times)
     assert groups(peptide, "out") == [""] and "guesses" not in peptide.get_names("all")
+
+
+def test_atoms_and_maps_of_a_movie_stay_in_the_groups_of_the_user(peptide, fitted):
+    for _ in range(2):
+        show(peptide, fitted, [1, 1.5])
+        peptide.group("mine", "out_atoms")
+    show(peptide, fitted, [1, 1.5])
+    assert groups(peptide, "out", "out_atoms") == ["", "mine"]
+    for level in (0.0, 0.5):
+        show(peptide, fitted, [1, 2], object="ball", replies=sphere_replies([1, 2]), map_level=level)
+        if not level:
+            peptide.group("mine", "ball ball_map")
+    assert {"ball", "ball_map"} <= set(members(peptide, "mine"))
+
+
+def members(cmd, group):
+    """Return the names of all objects of a group."""
+    session = cmd.get_session(group, partial=1, binary=1, cache=0, compress=0, version=0)
+    return [entry[0] for entry in session["names"] if entry and entry[6] == group]

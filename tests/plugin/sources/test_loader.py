@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pymol_dsr.scene import cgo
 from pymol_dsr.scene.objects import SceneError
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.values import JsonObject
@@ -107,6 +108,24 @@ def test_only_what_a_source_has_made_is_replaced(plugin):
     plugin.pseudoatom("pep_fill")
     with pytest.raises(SceneError, match="pep_fill"):
         load(plugin, name="pep_fill")
+
+
+def test_fewer_replicas_replace_those_of_an_earlier_run_and_nothing_else_of_their_group(plugin):
+    atoms = read_states("pep", "1", plugin)
+
+    def load_replicas(count):
+        names = [f"pep_next_{number:02d}" for number in range(1, count + 1)]
+        places = [StatePlace(name, 1) for name in names]
+        objects = GeneratedObjects("pep", atoms.indices, places, plugin, group="pep_next")
+        objects.finish(np.repeat(atoms.coordinates, count, axis=0), ["continue by hold"] * count)
+
+    load_replicas(3)
+    plugin.create("pep_next_7", "pep")
+    plugin.load_cgo(cgo.NOTHING, "arrow", 1)
+    plugin.group("pep_next", "arrow")
+    load_replicas(2)
+    names = ["arrow", "pep", "pep_next", "pep_next_01", "pep_next_02", "pep_next_7"]
+    assert sorted(plugin.get_names("objects")) == names
 
 
 def test_a_fit_knows_the_origin_of_its_states(plugin):
