@@ -29,8 +29,10 @@ SWITCHES = {
 
 # Typed commands whose first argument is the name of a fit; they wait for what it is busy with.
 FOLLOWERS = frozenset(
-    f"dsr_{verb}" for verb in ("movie", "color", "levels", "measure", "eval", "export", "save", "occupancy")
+    f"dsr_{verb}" for verb in ("movie", "color", "levels", "measure", "eval", "export", "save", "occupancy", "still")
 )
+# The one that writes PyMOL's movie, and waits for the movie that is being loaded.
+FILM = "dsr_film"
 
 
 COMMA_REMEDY = (
@@ -91,8 +93,8 @@ def _check_words(name: str, bound: inspect.BoundArguments) -> None:
         raise CmdException(f"{name}: a comma ends an argument, so '{extra[0]}' belongs to nothing; {COMMA_REMEDY}")
 
 
-def _fit_to_wait_for(bound: inspect.BoundArguments) -> str:
-    """Return the fit of a typed command that is busy, or that others wait for; empty where the command can run.
+def _fit_to_wait_for(name: str, bound: inspect.BoundArguments) -> str:
+    """Return the fit that a typed command waits for, as it is busy or others wait for it; empty where it can run.
 
     `async_=0` waits for nothing.
     """
@@ -102,6 +104,8 @@ def _fit_to_wait_for(bound: inspect.BoundArguments) -> str:
     if str(bound.arguments.get("async_", -1)).strip() == "0":
         return ""
     session = session_of(_self)
+    if name == FILM:
+        return session.queues.fit_of_movie()
     fit = fit_of(session, fit_name(next(iter(bound.arguments.values())), _self))
     return fit if session.queues.must_wait(fit) else ""
 
@@ -145,7 +149,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         _fill_in_empty(name, bound)
         args, kwargs = bound.args, bound.kwargs
         _check_words(name, bound)
-        fit = _fit_to_wait_for(bound) if name in FOLLOWERS else ""
+        fit = _fit_to_wait_for(name, bound) if name in FOLLOWERS or name == FILM else ""
         if fit:
             _self = bound.arguments["_self"]
             session_of(_self).queues.add(fit, name, functools.partial(call, *args, **kwargs), _self)

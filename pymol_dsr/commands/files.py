@@ -17,7 +17,7 @@ from pymol import CmdException, cmd
 
 from ..backend.process import BackendError
 from ..fits.ensemble import entered
-from ..fits.fit import Activity, Cancelled, Fit, Phase, Say, Trajectory
+from ..fits.fit import Activity, Cancelled, Fit, Phase, Say
 from ..scene import color_sources, palettes, placement
 from ..scene.atoms import PresentAtoms
 from ..scene.moved_atoms import warn_of_places

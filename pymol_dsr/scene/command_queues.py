@@ -12,11 +12,13 @@ from typing import Any
 from pymol import CmdException
 
 from ..fits.background import Background, message_of
-from ..fits.fit import ENDED, Fit, Phase
+from ..fits.fit import ENDED, Activity, Fit, Phase
 from ..fits.jobs import Jobs
 from .gui_thread import in_gui
 
 POLL_SECONDS = 0.1
+# The command that loads a movie.
+MOVIE = "dsr_movie"
 
 Call = Callable[[], Any]
 
@@ -33,6 +35,13 @@ class CommandQueues:
         """Whether a command about that fit comes after others that are not done."""
         fit = self._jobs.fits.get(name)
         return name in self._queues or (fit is not None and fit.activity is not None)
+
+    def fit_of_movie(self) -> str:
+        """Return the fit whose movie is being loaded or is to be loaded by a command that waits; empty for none."""
+        with self._lock:
+            queued = [name for name, queue in self._queues.items() if any(title == MOVIE for title, _ in queue)]
+        loading = [fit.name for fit in self._jobs.listed() if fit.activity is Activity.MOVIE]
+        return next(iter([*queued, *loading]), "")
 
     def add(self, name: str, title: str, call: Call, _self: Any) -> None:
         """Call `call` in the window's thread when the fit has nothing else to do. title: the command, for messages."""

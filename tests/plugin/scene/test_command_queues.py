@@ -5,10 +5,15 @@ from __future__ import annotations
 import pytest
 from pymol import CmdException
 
+from pymol_dsr.commands import command
+from pymol_dsr.commands.film import dsr_film
+from pymol_dsr.commands.still import dsr_still
 from pymol_dsr.fits.fit import Activity, Fit, Phase
 from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.runtime.settings import Settings
 from pymol_dsr.scene.command_queues import CommandQueues
+from pymol_dsr.session import session_of
+from support.session import ready
 from support.waiting import wait_for
 
 
@@ -91,3 +96,31 @@ def test_a_command_whose_fit_has_left_meanwhile_holds_up_no_other(cmd, jobs):
     queues = CommandQueues(jobs)
     queues.add("gone", "dsr_movie", lambda: None, cmd)
     all_done(queues, "gone")
+
+
+def test_a_film_waits_for_the_movie_that_is_loaded_or_waits_itself(cmd, jobs):
+    queues = CommandQueues(jobs)
+    assert queues.fit_of_movie() == "a"
+    jobs.fits["b"] = Fit("b", phase=Phase.FIT, activity=Activity.FIT)
+    jobs.release(jobs.fits["a"])
+    queues.add("b", "dsr_color", lambda: None, cmd)
+    assert queues.fit_of_movie() == ""
+    queues.add("b", "dsr_movie", lambda: None, cmd)
+    assert queues.fit_of_movie() == "b"
+    jobs.release(jobs.fits["b"])
+    all_done(queues, "b")
+    assert queues.fit_of_movie() == ""
+
+
+def test_typed_pictures_of_a_movie_that_is_being_loaded_wait_for_it(plugin, monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(command, "is_typed", lambda quiet, _self: True)
+    jobs, fit = session_of(plugin).jobs, ready(plugin, "fit", "")
+    jobs.claim(fit, Activity.MOVIE)
+    assert dsr_film(str(tmp_path / "a.jpg"), quiet=0, _self=plugin) is None
+    assert dsr_still("fit", str(tmp_path / "a.jpg"), quiet=0, _self=plugin) is None
+    assert " dsr_film: waits for fit\n dsr_still: waits for fit\n" in capfd.readouterr().out
+    jobs.release(fit)
+    wait_for(lambda: not session_of(plugin).queues.must_wait("fit"))
+    output = capfd.readouterr().out
+    assert "Error: dsr_film: filename" in output
+    assert "Error: dsr_still: filename" in output
