@@ -16,7 +16,7 @@ from ..scene import atoms, movie_objects, single_surface
 from ..scene.colors import ColoredReplies, floats_of_state
 from ..scene.gui_thread import in_gui
 from ..scene.kept_movies import KeptMovie
-from ..scene.moved_atoms import warn_of_places, watch_places
+from ..scene.moved_atoms import warn_of_places
 from ..scene.movie import MovieRecorder
 from ..scene.movie_objects import LoadedMovie, MovieAppearance
 from ..scene.present_movie import PresentMovie, read_movie
@@ -269,29 +269,20 @@ def _load_states(
     _self: Any,
 ) -> LoadedMovie:
     fit, appearance = plan.fit, plan.surface.appearance
-    if plan.as_map:
-        warn_of_places(
-            session.jobs,
-            fit,
-            plan.trajectory,
-            plan.field,
-            [state.time for state in plan.states],
-            warn=lambda line: print(f" {fit.name}: warning: {line}"),
-            _self=_self,
-        )
+    warn_of_places(
+        session.jobs,
+        fit,
+        plan.trajectory,
+        plan.field,
+        [state.time for state in plan.states],
+        warn=lambda line: print(f" {fit.name}: warning: {line}"),
+        _self=_self,
+    )
     try:
         # Closed at once when something fails, so that no answer is computed for nobody.
         with contextlib.closing(session.jobs.stream(fit, plan.requests(radii))) as answers:
             verb, end = ("computed", 0.5) if colored else ("loaded", 1.0)
             replies = report_states(fit, answers, len(plan.states), say, verb, end)
-            replies = watch_places(
-                plan.trajectory,
-                plan.states,
-                replies,
-                averaged=plan.field.steady,
-                warn=lambda line: print(f" {fit.name}: warning: {line}"),
-                _self=_self,
-            )
             pairs = kept_movie.watch(plan.states, recorder.watch(plan.states, replies))
             return movie_objects.show_movie(
                 plan.trajectory,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..fits.fit import Fit, Trajectory
 from ..fits.jobs import Jobs
-from ..shared.messages import Mesh, MeshResult
+from ..shared.messages import Mesh
 from ..shared.options import FieldOptions, MeshOptions
 from ..shared.text import counted
 from ..surfaces.extract import in_scene
@@ -18,11 +18,9 @@ from ..surfaces.source import Coordinates
 from .atoms import present_indices
 from .gui_thread import in_gui
 from .objects import SceneError
-from .replies import Reply
-from .timeline import MovieState
 
-# Å; a fit keeps the atoms of its states to some 0.001 Å, and those that are averaged over time to an Å or so.
-MOVED, MOVED_AVERAGED = 0.1, 3.0
+# Å; a fit keeps the atoms of its states to some 0.001 Å.
+MOVED = 0.1
 # Spacing in Å of a mesh of which only the atoms count.
 COARSEST = 4.0
 # States that are looked up for a warning, at most: reading many atoms takes long.
@@ -57,9 +55,9 @@ def scene_positions(trajectory: Trajectory, state: int, _self: Any) -> Coordinat
     return in_scene(xyz, trajectory.object, state, _self)
 
 
-def moved_line(object: str, distances: Mapping[int, float], limit: float = MOVED) -> str:
+def moved_line(object: str, distances: Mapping[int, float]) -> str:
     """Say which states lie elsewhere than when they were fitted, and how far (Å, by state); empty where none does."""
-    moved = [state for state, length in distances.items() if length > limit]
+    moved = [state for state, length in distances.items() if length > MOVED]
     if not moved:
         return ""
     farthest = max(moved, key=lambda state: distances[state])
@@ -91,46 +89,16 @@ def warn_of_places(
 ) -> None:
     """Warn of the first of some fitted states whose atoms lie elsewhere in the scene than when they were fitted.
 
-    For results that bring no atoms. Raises Cancelled or BackendError.
+    Raises Cancelled or BackendError.
     """
-    fitted = [time for time in times if time in trajectory.states]
-    # What lies between two trajectories is where neither is; with unwrap, the scene's atoms are not the fitted ones.
-    for state in spread_states(fitted, 0 if field.towards or trajectory.unwrap else FEW_PLACES):
+    fitted = set(trajectory.states)
+    # A surface between two trajectories lies where neither does; with unwrap, other atoms were fitted than the scene's.
+    most = 0 if field.towards or trajectory.unwrap else FEW_PLACES
+    for state in spread_states([time for time in times if time in fitted], most):
         present = in_gui(_self, scene_positions, trajectory, state, _self)
         positions = None if present is None else fitted_positions(jobs, fit, trajectory, state)
         if present is None or positions is None or len(positions) != len(present):
-            return
+            continue
         if line := moved_line(trajectory.object, {state: distance(positions, present)}):
             warn(line)
             return
-
-
-def watch_places(
-    trajectory: Trajectory,
-    movie_states: Sequence[MovieState],
-    replies: Iterable[Reply],
-    *,
-    averaged: bool,
-    warn: Callable[[str], None],
-    _self: Any,
-) -> Iterator[Reply]:
-    """Pass the replies of a movie on, and warn of the first state whose atoms lie elsewhere than in the scene.
-
-    averaged: whether the atoms of fitted states are averaged over time.
-    """
-    fitted = set(trajectory.states)
-    # With unwrap, the scene's atoms are not those that were fitted.
-    checked = spread_states(
-        [state.time for state in movie_states if state.time in fitted], 0 if trajectory.unwrap else FEW_PLACES
-    )
-    limit = MOVED_AVERAGED if averaged else MOVED
-    for movie_state, reply in zip(movie_states, replies, strict=False):
-        if isinstance(reply, MeshResult) and reply.atoms is not None and movie_state.time in checked:
-            state = int(movie_state.time)
-            positions = in_gui(_self, scene_positions, trajectory, state, _self)
-            if positions is not None and len(positions) == len(reply.atoms):
-                line = moved_line(trajectory.object, {state: distance(reply.atoms, positions)}, limit)
-                if line:
-                    warn(line)
-                    checked = []
-        yield reply

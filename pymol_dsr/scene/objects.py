@@ -33,13 +33,13 @@ def check_names(names: Iterable[str], replaceable: Collection[str], _self: Any) 
 
     A group is the user's where it holds a molecule that has none of the names.
     """
-    taken = set(names) & set(_self.get_names("all"))
-    for name in sorted(taken):
+    present = set(names) & set(_self.get_names("all"))
+    for name in sorted(present):
         kind = object_kind(name, _self)
         if kind not in replaceable:
             noun = "molecule" if kind == ATOMS_TITLE else kind
             raise SceneError(f"the name {name} is taken by a {noun}; give another one with object=")
-        held = sorted(set(_molecules_in(name, _self)) - taken) if kind == "group" else []
+        held = sorted(set(_molecules_in(name, _self)) - present) if kind == "group" else []
         if held:
             raise SceneError(
                 f"the name {name} is taken by a group that holds {', '.join(held)}; give another one with object=, or "

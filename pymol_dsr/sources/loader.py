@@ -108,7 +108,7 @@ class GeneratedObjects:
         names = [*self.objects, *filter(None, [self._group])]
         check_generated_names(names, cmd)
         if self._group:
-            # Of an earlier run, which may have had more replicas.
+            # An earlier run may have had more replicas.
             replica = re.compile(rf"{re.escape(self._group)}_\d+")
             names += [name for name in cmd.get_names("objects") if replica.fullmatch(name) and _is_generated(name, cmd)]
         delete_objects(names, cmd)

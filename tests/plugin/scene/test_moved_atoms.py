@@ -50,8 +50,14 @@ def test_scores_and_movies_of_a_molecule_that_changed_since_its_fit_say_so(backe
 
     cmd.translate([20, 0, 0], "pep", state=3, camera=0)
     dsr_movie(name, "1-5", _self=cmd)
+    dsr_movie(name, "1-5:2", _self=cmd)
     line = "state 3 of pep lies 20.0 A (RMSD) from where it was fitted; load the molecule as it was, or fit it anew"
-    assert warnings(capsys.readouterr().out) == [f" {name}: warning: {line} with dsr_fit"]
+    assert warnings(capsys.readouterr().out) == 2 * [f" {name}: warning: {line} with dsr_fit"]
+    # Less than what averaging over time moves the atoms by.
+    cmd.translate([-19, 0, 0], "pep", state=3, camera=0)
+    dsr_movie(name, "1-5:0.5", _self=cmd)
+    assert "state 3 of pep lies 1.0 A (RMSD)" in capsys.readouterr().out
+    cmd.translate([19, 0, 0], "pep", state=3, camera=0)
     cmd.alter("all", "vdw = 3")
     dsr_eval(name, "3", baselines="none", _self=cmd)
     radii, places = warnings(capsys.readouterr().out)
