@@ -194,6 +194,7 @@ def load_movie(
     away again, whose objects no line names. Raises CmdException, JobError, SceneError, StatesError or BackendError.
     """
     plan = plan_movie(session.jobs.get(name), times, surface, options, _self)
+    in_gui(_self, _keep_renamed, session, plan, _self)
     if plan.options.movie and (present := foreign_movie(session, _self)):
         described = present.describe()
         print(
@@ -203,6 +204,22 @@ def load_movie(
     work = partial(_load, session, plan, radii, stays, runner.say, _self)
     runner.run(session.jobs.claimed(plan.fit, Activity.MOVIE, work))
     return plan.object
+
+
+def _keep_renamed(session: Session, plan: MoviePlan, _self: Any) -> None:
+    """Name the parts of movies that the user has renamed after these, where they have names of the planned movie."""
+    session.movies.follow_names(_self)
+    planned = movie_objects.movie_names(plan.states, plan.object) - {plan.object}
+    names = set(_self.get_names("all"))
+    for name, movie in list(session.references.movies.items()):
+        parts = [part for part in movie.objects if part in planned & names and not part.startswith(name)]
+        for part in parts if name in names and name != plan.object else ():
+            renamed = name + part.removeprefix(plan.object)
+            if renamed not in names:
+                _self.set_name(part, renamed)
+                session.references.rename(part, renamed)
+                print(f" {name}: {part} is {renamed} now, as {part} is a name of the movie {plan.object}")
+    session.movies.follow_names(_self)
 
 
 def foreign_movie(session: Session, _self: Any) -> PresentMovie | None:

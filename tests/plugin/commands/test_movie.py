@@ -311,6 +311,20 @@ def test_a_movie_takes_every_look_of_the_window(plugin, monkeypatch):
             dsr_movie("fit", "1-2", _self=plugin, **arguments)
 
 
+@pytest.mark.system
+def test_a_movie_that_was_renamed_keeps_its_other_objects_when_the_next_one_takes_its_name(plugin):
+    dsr_movie("fit", "1+4.5+6", overlay=1, triangles=2000, _self=plugin)
+    plugin.set_name("fit", "kept")
+    dsr_movie("fit", "1-6:5", triangles=2000, movie=0, _self=plugin)
+    names = ["fit", "fit_future", "kept", "kept_atoms", "kept_future", "kept_time", "pep"]
+    assert sorted(plugin.get_names("objects")) == names
+    session = session_of(plugin)
+    assert {name: len(movie.meshes) for name, movie in session.movies.by_name.items()} == {"kept": 3, "fit": 2}
+    # Taken out, as the session is that of other tests, too.
+    objects = session.references.movies.pop("kept").objects
+    assert sorted(objects) == ["kept", "kept_atoms", "kept_future", "kept_time"]
+
+
 def test_files_take_the_same_colours(plugin, tmp_path):
     colors = {}
     for color in ("salmon", "motion", "index"):
