@@ -51,6 +51,9 @@ def selected_objects(selection: str, _self: Any) -> list[str]:
         if fault := _word_fault(selection, _self):
             raise ExtractError(fault) from error
         reason = str(error.args[0] if error.args else error).splitlines()[0].rstrip(".")
+        if NAME.fullmatch(selection) and selection not in _self.get_names("all"):
+            # PyMOL takes the beginning of one of its words for it, as pep for pepseq, and complains of what follows.
+            reason = f'Invalid selection name "{selection}"'
         hint = "; join objects with 'or' in a selection" if "+" in reason else ""
         raise ExtractError(f"selection {selection}: {reason}{hint}") from error
     if not names:

@@ -325,6 +325,11 @@ def test_bad_selections(peptide):
     peptide.fab("AC", "other")
     assert refused(peptide, "none") == "selection none: it holds no atoms"
     assert 'Invalid selection name "pepp"' in refused(peptide, "pepp")
+    # The beginnings of words of PyMOL's selections: pepseq and chain.
+    peptide.set_name("pep", "lone")
+    for name in ("pep", "chai"):
+        assert refused(peptide, name) == f'selection {name}: Invalid selection name "{name}"'
+    peptide.set_name("lone", "pep")
     assert "selection resi (" in refused(peptide, "resi (")
     assert "spans 2 objects (other, pep)" in refused(peptide, "all")
 
