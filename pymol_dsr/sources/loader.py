@@ -18,7 +18,7 @@ from ..scene import placement
 from ..scene.gui_thread import in_gui
 from ..scene.molecule_copy import copy_atoms
 from ..scene.molecules import GENERATED, claim_molecule, present_name
-from ..scene.objects import SceneError, delete_objects
+from ..scene.objects import SceneError, delete_objects, object_kind
 from ..surfaces.coordinates import put_coordinates
 from ..surfaces.selections import GENERATED_TITLE, generated_states
 
@@ -107,9 +107,9 @@ class GeneratedObjects:
         cmd = self._self
         names = [*self.objects, *filter(None, [self._group])]
         check_generated_names(names, cmd)
-        if self._group:
-            # An earlier run may have had more replicas.
-            replica = re.compile(rf"{re.escape(self._group)}_\d+")
+        # An earlier run may have had more replicas.
+        for group in [name for name in names if object_kind(name, cmd) == "group"]:
+            replica = re.compile(rf"{re.escape(group)}_\d+")
             names += [name for name in cmd.get_names("objects") if replica.fullmatch(name) and _is_generated(name, cmd)]
         delete_objects(names, cmd)
         if not cmd.get_movie_length() and cmd.get_state() > max(state_place.state for state_place in self._places):

@@ -126,6 +126,9 @@ def test_fewer_replicas_replace_those_of_an_earlier_run_and_nothing_else_of_thei
     load_replicas(2)
     names = ["arrow", "pep", "pep_next", "pep_next_01", "pep_next_02", "pep_next_7"]
     assert sorted(plugin.get_names("objects")) == names
+    # A run without replicas takes the name of their group.
+    load(plugin)
+    assert sorted(plugin.get_names("objects")) == ["arrow", "pep", "pep_next", "pep_next_7"]
 
 
 def test_a_fit_knows_the_origin_of_its_states(plugin):
