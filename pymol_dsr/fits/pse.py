@@ -77,7 +77,7 @@ class PseReferences(SessionTasks):
 
     def movies_in_scene(self, fit: str, _self: Any) -> dict[str, str]:
         """Return the command that made each movie of a fit of which the scene has an object, by name."""
-        self.follow_names(_self)
+        self._follow_names(_self)
         present = set(_self.get_names("objects"))
         return {
             name: movie.command
