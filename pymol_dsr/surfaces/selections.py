@@ -14,6 +14,9 @@ ATOMS_TITLE = "dsr atoms"
 # First words of the titles of states that a trajectory source has generated.
 GENERATED_TITLE = "dsr generated: "
 NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+ONE_NAME = re.compile(r"[\w.-]+", re.ASCII)
+# Kinds of what has a name in the scene and holds atoms.
+WITH_ATOMS = ("molecule", "group", "selection")
 # Names as in one+two+three.
 NAME_LIST = re.compile(r"[\w.^%-]+(?:\+[\w.^%-]+)+", re.ASCII)
 
@@ -58,7 +61,26 @@ def selected_objects(selection: str, _self: Any) -> list[str]:
         raise ExtractError(f"selection {selection}: {reason}{hint}") from error
     if not names:
         raise ExtractError(f"selection {selection}: it holds no atoms")
+    if fault := _abbreviation_fault(selection, names, _self):
+        raise ExtractError(fault)
     return names
+
+
+def _abbreviation_fault(selection: str, names: list[str], _self: Any) -> str:
+    """Say that a name is none of a molecule; empty for all other selections, and for abbreviations of molecules.
+
+    PyMOL takes it for the beginning of another name then: that of a movie for the atoms beside it.
+    """
+    if not ONE_NAME.fullmatch(selection) or str(_self.get_legal_name(selection)) != selection:
+        return ""
+    kind = str(_self.get_type(selection)).split(":")[-1] if selection in _self.get_names("all") else ""
+    if kind and kind not in WITH_ATOMS:
+        molecules = [name for name in _self.get_names("objects") if _self.get_type(name) == "object:molecule"]
+        named = next((name for name in molecules if not is_beside_movie(name, _self)), molecules[0])
+        return f"selection {selection}: it is a {kind}, which has no atoms; name a molecule, as {named}"
+    if not kind and all(is_beside_movie(name, _self) for name in names):
+        return f'selection {selection}: Invalid selection name "{selection}"'
+    return ""
 
 
 def _word_fault(selection: str, _self: Any) -> str:

@@ -330,6 +330,18 @@ def test_bad_selections(peptide):
     for name in ("pep", "chai"):
         assert refused(peptide, name) == f'selection {name}: Invalid selection name "{name}"'
     peptide.set_name("lone", "pep")
+    # PyMOL takes the name of a movie for the beginning of that of its atoms.
+    peptide.load_cgo([0.0], "pep_dsr", 1)
+    peptide.create("pep_dsr_atoms", "pep")
+    peptide.set_title("pep_dsr_atoms", 1, selections.ATOMS_TITLE)
+    assert refused(peptide, "pep_dsr") == (
+        "selection pep_dsr: it is a cgo, which has no atoms; name a molecule, as pep"
+    )
+    peptide.delete("pep_dsr")
+    assert refused(peptide, "pep_dsr") == 'selection pep_dsr: Invalid selection name "pep_dsr"'
+    assert extract.read_source("oth", "1", _self=peptide).object == "other", "molecules may be abbreviated"
+    assert extract.read_source("pep_dsr_atoms", "1", _self=peptide).object == "pep_dsr_atoms"
+    peptide.delete("pep_dsr_atoms")
     assert "selection resi (" in refused(peptide, "resi (")
     assert "spans 2 objects (other, pep)" in refused(peptide, "all")
 
