@@ -207,18 +207,18 @@ def load_movie(
 
 
 def _keep_renamed(session: Session, plan: MoviePlan, _self: Any) -> None:
-    """Name the parts of movies that the user has renamed after these, where they have names of the planned movie."""
+    """Name the objects of movies that the user has renamed after these, where the planned movie takes their names."""
     session.movies.follow_names(_self)
     planned = movie_objects.movie_names(plan.states, plan.object) - {plan.object}
     names = set(_self.get_names("all"))
     for name, movie in list(session.references.movies.items()):
-        parts = [part for part in movie.objects if part in planned & names and not part.startswith(name)]
-        for part in parts if name in names and name != plan.object else ():
-            renamed = name + part.removeprefix(plan.object)
+        members = [member for member in movie.objects if member in planned & names and not member.startswith(name)]
+        for member in members if name in names and name != plan.object else ():
+            renamed = name + member.removeprefix(plan.object)
             if renamed not in names:
-                _self.set_name(part, renamed)
-                session.references.rename(part, renamed)
-                print(f" {name}: {part} is {renamed} now, as {part} is a name of the movie {plan.object}")
+                _self.set_name(member, renamed)
+                session.references.rename(member, renamed)
+                print(f" {name}: {member} is {renamed} now, as {member} is a name of the movie {plan.object}")
     session.movies.follow_names(_self)
 
 
