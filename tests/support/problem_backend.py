@@ -1,7 +1,7 @@
 """A backend that misbehaves on request: `python problem_backend.py MODE`.
 
-Each mode but the last writes its own frames, so that it can break them. `worker PATIENCE` is the real server
-with methods of its own in the worker lane; PATIENCE replaces the seconds that a stuck process is left.
+Most modes write their own frames, so that they can break them. `worker SECONDS` is the real server with methods of its
+own in the worker lane; SECONDS replaces those that a stuck process is left.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def twice() -> None:
     linger()
 
 
-def worker(patience: str = "1", entering: str = "prints") -> None:
+def worker(seconds: str = "120", entering: str = "prints") -> None:
     from dsr_backend.server.stdio import claim_streams
 
     streams = claim_streams()
@@ -153,7 +153,7 @@ def worker(patience: str = "1", entering: str = "prints") -> None:
     from dsr_backend.server import server
     from dsr_backend.server.job import Answer, Job, Method
 
-    server.EXIT_SECONDS = float(patience)
+    server.EXIT_SECONDS = float(seconds)
 
     class Bench:
         """Methods that take time, make noise and fail as asked; `share` is the work that several may do at once."""
@@ -254,11 +254,11 @@ def worker(patience: str = "1", entering: str = "prints") -> None:
     server.serve(*streams, Bench())
 
 
-def play(fault: str) -> None:
-    """Fits of the states 1 and 2 of one object, with surfaces of before and a mesh of a tetrahedron; `how` breaks it.
+def play(fault: str, release: str = "") -> None:
+    """Fits of the states 1 and 2 of one object, with surfaces of before and a mesh of a tetrahedron; `fault` breaks it.
 
     dies: at step 7. deaf: ignores that a fit is cancelled. stubborn: that, shutdown, the end of stdin and SIGTERM.
-    Others are what is wrong with a mesh.
+    held: no fit is ready before the file `release` is there. Others are what is wrong with a mesh.
     """
     if fault == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -296,7 +296,8 @@ def play(fault: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             continue
         elif method == "fit":
-            time.sleep(0.3 if fault == "tardy" else 0.0)
+            while fault == "held" and not Path(release).exists():
+                time.sleep(0.01)
             result = {"report": {"states": [1, 2], "device": "cpu", "source": source, "seconds": 0.1}}
         elif method == "mesh":
             result, arrays = {**mesh_report, "time": params["time"]}, mesh

@@ -919,18 +919,19 @@ def test_ten_thousand_questions_during_a_fit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "mode",
-    [("play", "tardy"), pytest.param(("small",), marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
+    [("play", "held"), pytest.param(("small",), marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
     ids=["played", "real"],
 )
-def test_ten_fits_wait_for_their_turn(plugin: Any, mode: tuple[str, ...]) -> None:
-    jobs = session_of(plugin).jobs
-    use(plugin, *mode)
+def test_ten_fits_wait_for_their_turn(plugin: Any, tmp_path: Path, mode: tuple[str, ...]) -> None:
+    jobs, release = session_of(plugin).jobs, tmp_path / "release"
+    use(plugin, *mode, *([str(release)] if "held" in mode else []))
     names = [f"f{number}" for number in range(10)]
     for name in names:
         dsr_fit("pep", "1-2", name=name, preset="preview", async_=1, _self=plugin)
     lines = dsr_status(_self=plugin)
     assert len(lines) == 10 and sum(": queued" in line for line in lines) >= 8
     dsr_cancel("f7", _self=plugin)
+    release.touch()
     answers_until(plugin, lambda: not any(fit.activity for fit in jobs.fits.values()))
     phases = {name: str(jobs.fits[name].phase) for name in names}
     assert phases == {name: "cancelled" if name == "f7" else "ready" for name in names}

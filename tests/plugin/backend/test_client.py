@@ -25,6 +25,7 @@ from pymol_dsr.shared.frames import PROTOCOL, read_frame, write_frame
 from pymol_dsr.shared.version import VERSION
 from support.paths import ROOT
 from support.processes import PROBLEM, QUEUED, Log, group_is_gone, raw, runs, sent_ball
+from support.survivors import survivors
 from support.waiting import PATIENCE, wait_for
 
 REAL = [sys.executable, "-m", "dsr_backend", "serve"]
@@ -253,7 +254,8 @@ def test_ctrl_c_interrupts(activity: str, backend: list[str], report: str) -> No
     command = [sys.executable, "-c", INTERRUPTED, activity, *backend]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None and process.stdout.readline() == "begins\n"
-    time.sleep(1.0)
+    if activity == "starting":
+        wait_for(lambda: any(command.endswith(": sleep 600") for command in survivors().values()), survivors)
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == f"interrupted {report}\n"
     assert process.wait(PATIENCE) == 0
@@ -366,7 +368,7 @@ def test_jobs_that_change_nothing_run_two_at_a_time(bench: Backend, tmp_path: Pa
 def test_a_thread_that_can_not_be_prepared_answers_all_the_same(
     connect: Callable[..., Backend], tmp_path: Path
 ) -> None:
-    backend = connect("worker", "1", "fails")
+    backend = connect("worker", f"{PATIENCE}", "fails")
     backend.start()
     for name in ("first", "second"):
         (tmp_path / name).touch()
@@ -538,7 +540,7 @@ def pipes() -> Iterator[Callable[..., Pipes]]:
 
 
 def test_every_request_has_exactly_one_reply(pipes: Callable[..., Pipes]) -> None:
-    server = pipes(*PROBLEM, "worker", "5")
+    server = pipes(*PROBLEM, "worker")
     server.hello()
     server.send(2, "work")
     server.send(3, "work")
@@ -568,7 +570,7 @@ def test_every_request_has_exactly_one_reply(pipes: Callable[..., Pipes]) -> Non
 @pytest.mark.system
 @pytest.mark.parametrize("method", ["work", "spin"])
 def test_the_end_of_stdin_ends_the_server(pipes: Callable[..., Pipes], tmp_path: Path, method: str) -> None:
-    server = pipes(*PROBLEM, "worker", "60" if method == "work" else "1.5")
+    server = pipes(*PROBLEM, "worker", *(["1.5"] if method == "spin" else []))
     server.hello()
     checkpoint = tmp_path / "checkpoint"
     server.send(2, method, checkpoint=str(checkpoint))
@@ -588,7 +590,7 @@ def test_a_stuck_server_is_left_less_than_ten_seconds() -> None:
 
 
 def test_a_broken_stdout_ends_the_server(pipes: Callable[..., Pipes]) -> None:
-    server = pipes(*PROBLEM, "worker", "60")
+    server = pipes(*PROBLEM, "worker")
     server.hello()
     server.read_until("device")
     assert server.process.stdout is not None
@@ -598,7 +600,7 @@ def test_a_broken_stdout_ends_the_server(pipes: Callable[..., Pipes]) -> None:
 
 
 def test_sigterm_ends_the_server_after_its_checkpoint(pipes: Callable[..., Pipes], tmp_path: Path) -> None:
-    server = pipes(*PROBLEM, "worker", "60")
+    server = pipes(*PROBLEM, "worker")
     server.hello()
     checkpoint = tmp_path / "checkpoint"
     server.send(2, "work", checkpoint=str(checkpoint))
@@ -609,7 +611,7 @@ def test_sigterm_ends_the_server_after_its_checkpoint(pipes: Callable[..., Pipes
 
 
 def test_the_server_closes_on_a_malformed_frame(pipes: Callable[..., Pipes]) -> None:
-    server = pipes(*PROBLEM, "worker", "60")
+    server = pipes(*PROBLEM, "worker")
     server.hello()
     server.read_until("device")
     assert server.process.stdin is not None
@@ -622,7 +624,7 @@ def test_the_server_closes_on_a_malformed_frame(pipes: Callable[..., Pipes]) -> 
 
 @pytest.mark.system
 def test_nothing_is_prepared_before_hello(pipes: Callable[..., Pipes]) -> None:
-    server = pipes(*PROBLEM, "worker", "60")
+    server = pipes(*PROBLEM, "worker")
     time.sleep(1)
     server.hello()
     answers = [server.receive(), server.receive()]
@@ -630,7 +632,7 @@ def test_nothing_is_prepared_before_hello(pipes: Callable[..., Pipes]) -> None:
 
 
 def test_the_server_refuses_another_protocol(pipes: Callable[..., Pipes]) -> None:
-    server = pipes(*PROBLEM, "worker", "60")
+    server = pipes(*PROBLEM, "worker")
     server.send(1, "hello", protocol=PROTOCOL + 1, version="9.9")
     header = server.receive()
     assert header is not None
@@ -644,14 +646,29 @@ def test_the_server_refuses_another_protocol(pipes: Callable[..., Pipes]) -> Non
 # The real backend
 
 
+# A module `torch` that waits for a file, and then gives its place to the real one.
+HELD_TORCH = """
+import os, sys, time
+while not os.path.exists(os.path.join(os.path.dirname(__file__), "go")):
+    time.sleep(0.01)
+sys.path.remove(os.path.dirname(__file__))
+del sys.modules["torch"]
+import torch
+"""
+
+
 @pytest.mark.system
-def test_hello_comes_before_torch(connect: Callable[..., Backend]) -> None:
+def test_hello_comes_before_torch(
+    connect: Callable[..., Backend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text(HELD_TORCH)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     backend = connect(command=REAL)
     info = backend.start()
-    # Torch takes seconds to import.
-    assert backend.device is None
     assert info.protocol == PROTOCOL and info.version == VERSION and info.pid == pid_of(backend)
     assert backend.call(raw("status"), timeout=PATIENCE) == ({"busy": None, "fits": {}}, {})
+    assert backend.device is None
+    (tmp_path / "go").touch()
     wait_for(lambda: backend.device)
     assert backend.device is not None and backend.device.name and backend.device.threads and backend.device.torch
 
