@@ -13,6 +13,7 @@ from pymol_dsr.session import close_session
 from support.paths import TESTS
 from support.scene import build_peptide
 from support.survivors import end_survivors, mark_children
+from support.waiting import PATIENCE
 
 # Before torch is imported, here and in the processes that tests start: spinning threads on shared cores wait for each
 # other, which made tests take ten times as long.
@@ -88,4 +89,4 @@ def display():
     assert number, "Xvfb did not start"
     yield f":{number}"
     server.terminate()
-    server.wait(10)
+    server.wait(PATIENCE)

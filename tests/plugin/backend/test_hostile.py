@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from pymol_dsr.commands.files import dsr_export, dsr_load, dsr_save, dsr_surface
 from pymol_dsr.commands.levels import dsr_levels
 from pymol_dsr.commands.measure import dsr_measure
 from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.fits import connection
 from pymol_dsr.fits.background import in_background
 from pymol_dsr.fits.connection import LOG_LINES
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
@@ -176,8 +179,11 @@ class NeverShown:
         pytest.fail("it was shown")
 
 
-def test_events_that_are_wrong_of_nobody_or_too_many(hostile, capfd):
+def test_events_that_are_wrong_of_nobody_or_too_many(hostile, capfd, monkeypatch):
     jobs = session_of(hostile).jobs
+    # However long they take, they come at once.
+    moment = time.monotonic()
+    monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=lambda: moment))
     fault(hostile, "noise")
     running_fit = Fit("a", [Trajectory("", "pep", "pep", None, [1.0])], phase=Phase.FIT)
     jobs.fits["a"] = running_fit
@@ -202,8 +208,8 @@ def test_events_that_are_wrong_of_nobody_or_too_many(hostile, capfd):
 def test_long_texts_of_an_event_are_cut(hostile, capfd):
     fault(hostile, "long device")
     dsr_movie("fit", "1", movie=0, _self=hostile)
-    connection = session_of(hostile).jobs.connection
-    assert len(connection.device_name()) <= text.LONGEST_LINE + 10 and connection.device_name().startswith("xxx")
+    device_name = session_of(hostile).jobs.connection.device_name()
+    assert len(device_name) <= text.LONGEST_LINE + 10 and device_name.startswith("xxx")
     dsr_load("fit.dsr", "other", quiet=0, _self=hostile)
     del session_of(hostile).jobs.fits["other"]
     lines = capfd.readouterr().out.splitlines()

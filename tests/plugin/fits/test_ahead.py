@@ -15,7 +15,7 @@ from pymol_dsr.fits.connection import Connection
 from pymol_dsr.session import session_of
 from pymol_dsr.surfaces import extract, workers
 from pymol_dsr.surfaces.source import ExtractError
-from support.waiting import wait_for
+from support.waiting import PATIENCE, wait_for
 
 
 def ended(crew):
@@ -33,7 +33,7 @@ def test_the_first_surface_is_shown_before_anyone_asks_and_all_come_once(peptide
 
     source = extract.read_source("pep", "1-4", _self=peptide)
     surfaces = SurfacesAhead(source, 1, lambda: False, show)
-    assert arrived.wait(30)
+    assert arrived.wait(PATIENCE)
     assert shown_states == [1.0]
     assert sorted(surface.state for surface in surfaces) == [1.0, 2.0, 3.0, 4.0]
     assert shown_states == [1.0] and ended(crew)

@@ -18,6 +18,7 @@ from pymol_dsr.runtime.install import CPU_INDEX, InstallCancelled, Installer, In
 from pymol_dsr.session import session_of
 from support.paths import ROOT
 from support.session import refused
+from support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -94,9 +95,9 @@ def test_cancel_kills_what_runs_and_leaves_the_earlier_one(earlier):
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert started.wait(60)
+    assert started.wait(PATIENCE)
     assert installer.cancel()
-    thread.join(60)
+    thread.join(PATIENCE)
     assert isinstance(raised[0], InstallCancelled)
     assert is_untouched(earlier)
     assert not installer.cancel(), "nothing runs any more"

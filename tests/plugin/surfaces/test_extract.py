@@ -8,7 +8,6 @@ import re
 import signal
 import time
 from dataclasses import replace
-from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -298,12 +297,16 @@ def test_an_error_of_reading_coordinates_ends_the_surfaces(peptide):
 
 def test_a_worker_that_is_stopped_is_named_once_and_goes_on(peptide, crew, capfd):
     source = extract.read_source("pep", "all", _self=peptide)
-    surfaces = workers.compute_surfaces(source, 1)
+
+    def goes_on_once_named():
+        if crew[0].stop_reported:
+            os.kill(crew[0].process.pid, signal.SIGCONT)
+        return False
+
+    surfaces = workers.compute_surfaces(source, 1, goes_on_once_named)
     next(surfaces)
     pid = crew[0].process.pid
     os.kill(pid, signal.SIGSTOP)
-    # The surfaces that it has made before are waited for by nobody.
-    Timer(3.0, os.kill, (pid, signal.SIGCONT)).start()
     assert len(list(surfaces)) == len(source.states) - 1
     messages = [line for line in capfd.readouterr().out.splitlines() if "stopped" in line]
     assert messages == [
