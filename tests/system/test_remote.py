@@ -18,6 +18,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -157,7 +158,7 @@ class Sshd:
 
     def close(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -349,7 +350,7 @@ def test_waiting_in_a_queue_can_be_cancelled(plugin, queue):
     session_of(plugin).settings.put("backend", queue)
     dsr_fit("pep", async_=1, _self=plugin)
     fit = session_of(plugin).jobs.fits["pep_dsr"]
-    time.sleep(0.5)
+    wait_for(lambda: any(command.endswith(": sleep 600") for command in survivors.survivors().values()))
     dsr_cancel("pep_dsr", _self=plugin)
     wait_for(lambda: fit.phase is Phase.CANCELLED)
 
@@ -462,29 +463,34 @@ def test_the_whole_way_through_slurm(plugin):
 # Detached fits
 
 SENDS = """
-import sys
+import os, signal, sys
 import pymol2
 from support.scene import build_peptide
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.session import close_session, session_of
+from pymol_dsr.shared import messages
+from support.waiting import wait_for
+words, folder = sys.argv[1:]
 session = pymol2.PyMOL()
 session.start()
 build_peptide(session.cmd)
 dsr = session_of(session.cmd)
-dsr.settings.put("backend", sys.argv[1])
+dsr.settings.put("backend", words)
 dsr.settings.put("workers", "1")
-# Long enough that the other session sees it under way.
-dsr_fit("pep", "1+3", name="alone", detach=1, quiet=0, _self=session.cmd)
+dsr_fit("pep", "1+3", name="alone", preset="preview", detach=1, quiet=0, _self=session.cmd)
+# Its process is held, with its lock, until the other session has seen it under way.
+wait_for(lambda: os.path.exists(os.path.join(folder, "fits", "alone.detached", "lock")))
+os.kill(dsr.jobs.connection.backend().call(messages.Detached()).fits["alone"].pid, signal.SIGSTOP)
 print("backend", dsr.jobs.connection.running.info.pid)
 close_session(session.cmd)
 """
 
 
-def sent_by_another_pymol(words):
-    """A PyMOL sends a detached fit and ends; what it printed."""
+def sent_by_another_pymol(words, folder):
+    """A PyMOL sends a detached fit, which its backend keeps in a folder, and ends; what it printed."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], str(TESTS)])}
     finished = subprocess.run(
-        [PYTHON, "-c", SENDS, words], capture_output=True, text=True, timeout=PATIENCE, env=environment
+        [PYTHON, "-c", SENDS, words, folder], capture_output=True, text=True, timeout=PATIENCE, env=environment
     )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
@@ -505,14 +511,16 @@ def wait_for_status(plugin, name, words):
 def test_a_detached_fit_outlives_pymol_and_the_line(plugin, sshd):
     """One PyMOL sends it over ssh and ends; another sees it under way, and makes a movie of it."""
     words = sshd.words(*SERVE)
-    printed = sent_by_another_pymol(words)
+    printed = sent_by_another_pymol(words, sshd.home)
     assert "alone: 2 states sent; it is fitted by process " in printed and "dsr_status alone shows" in printed
     assert has_ended(int(printed.split()[-1])), "the backend that started it has ended"
     session_of(plugin).settings.put("backend", words)
     [line] = dsr_status("alone", _self=plugin)
-    assert f"detached (process {detached_registry.statuses(sshd.home / 'fits')['alone'].pid} on " in line, line
+    pid = detached_registry.statuses(sshd.home / "fits")["alone"].pid
+    assert f"detached (process {pid} on " in line, line
     with pytest.raises(CmdException, match="it can be used when it is ready"):
         dsr_movie("alone", _self=plugin)
+    os.kill(pid, signal.SIGCONT)
     wait_for_status(plugin, "alone", "alone: fitted, loaded when used")
     dsr_movie("alone", "1-2", resolution=1, _self=plugin)
     assert plugin.count_states("alone") == 2
@@ -546,8 +554,10 @@ def test_a_detached_fit_is_cancelled_from_another_session(local):
     assert lines[1].startswith("alone: interrupted: 2 surfaces") and lines[1].endswith("; dsr_resume alone")
 
 
-def test_a_killed_detached_fit_is_told_from_one_that_is_late(tmp_path):
+def test_a_killed_detached_fit_is_told_from_one_that_is_late(tmp_path, monkeypatch):
     """A process that lives holds its lock; where nobody does, the time of its status counts, to either side of now."""
+    moment = time.time()
+    monkeypatch.setattr(detached_registry, "time", SimpleNamespace(time=lambda: moment))
     folder = tmp_path / "alone.detached"
     folder.mkdir()
     (folder / "log.txt").write_text("MemoryError\n\n")
@@ -555,7 +565,7 @@ def test_a_killed_detached_fit_is_told_from_one_that_is_late(tmp_path):
     def phase(age, host=None, phase="fit"):
         host = host or socket.gethostname()
         # Number 1 always runs: the number of a process says nothing of who has it by now.
-        status = {"phase": phase, "fraction": 0.5, "pid": 1, "host": host, "updated": time.time() - age}
+        status = {"phase": phase, "fraction": 0.5, "pid": 1, "host": host, "updated": moment - age}
         (folder / "status.json").write_text(json.dumps(status))
         return detached_registry.statuses(tmp_path)["alone"].phase
 
