@@ -114,11 +114,13 @@ def steps():
     assert not card.isVisible()
     names = cmd.get_names("public_objects")
     report["states"] = {name: cmd.count_states(name) for name in names}
-    frames = set()
-    for _ in range(40):
+    frames: set[int] = set()
+
+    def plays():
         frames.add(cmd.get_frame())
-        yield 50
-    assert len(frames) > 3, frames
+        return len(frames) > 3
+
+    yield from wait_until(plays)
     QtWidgets.QApplication.primaryScreen().grabWindow(0).save(os.path.join(OUT, "example.png"))
     report["steps"].append("moving")
     yield from without_a_movie(panel)

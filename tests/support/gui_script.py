@@ -668,8 +668,8 @@ def typed_in(panel, jobs):
     typed("dsr_fit pep, 1-3, name=stopped, watch=0")
     typed("dsr_measure stopped")
     typed("dsr_cancel stopped")
-    yield from wait_until(lambda: str(jobs.fits["stopped"].phase) == "cancelled")
-    yield 800
+    yield from wait_until(lambda: "dsr_measure: not run, since the fit stopped" in window().browser.toPlainText())
+    assert str(jobs.fits["stopped"].phase) == "cancelled"
     for name in list(cmd.get_names("all")):
         if name.startswith("chained"):
             cmd.delete(name)

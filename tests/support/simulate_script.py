@@ -142,7 +142,8 @@ def learned(panel, page):
     click(block.button)
     assert block.button.text() == "Cancel"
     yield from wait_until(lambda: panel.status.text() == "warm_model is learned")
-    block.budget.setValue(60.0)
+    # It is cancelled before.
+    block.budget.setValue(3600.0)
     click(block.resume_button)
     assert not block.resume_button.isEnabled()
     running = panel.session.sources.running
