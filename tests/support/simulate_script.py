@@ -132,7 +132,9 @@ def learned(panel, page):
     """A potential is learned from the states of a trajectory, and simulated with."""
     folder = os.path.join(os.environ["DSR_DATA"], "trpcage_300k")
     cmd.load(f"{folder}.pdb", "warm")
-    cmd.load_traj(f"{folder}.xtc", "warm", state=1)
+    # A part of its states and residues, for the time that frames and pairs of residues take.
+    cmd.load_traj(f"{folder}.xtc", "warm", state=1, stop=110)
+    cmd.remove("warm and not resi 1-8")
     block = page.learn
     assert not block.body.isVisible()
     click(block.title)
