@@ -632,7 +632,7 @@ class Line:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.close()
         self.process.stdout.read()
-        code = self.process.wait(30)
+        code = self.process.wait(PATIENCE)
         self.process.stdout.close()
         return code
 
@@ -970,9 +970,9 @@ def test_commands_and_their_arguments_are_the_recorded_ones():
     assert arguments == recorded("commands.json")
 
 
-def help_text(*verb: str) -> str:
+def help_text() -> str:
     process = subprocess.run(
-        [*BACKEND, *verb, "--help"],
+        [*BACKEND, "--help"],
         env=dict(os.environ, COLUMNS="100", NO_COLOR="1", PYTHONIOENCODING="utf-8"),
         capture_output=True,
         encoding="utf-8",
@@ -983,11 +983,20 @@ def help_text(*verb: str) -> str:
     return process.stdout
 
 
-def test_help_of_every_verb_is_the_recorded_one():
+def test_help_of_every_verb_is_the_recorded_one(capsys, monkeypatch):
+    from dsr_backend.cli.main import main
+
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def help_of(verb: str) -> str:
+        assert main([verb, "--help"]) == 0
+        return capsys.readouterr().out
+
     output = help_text()
     # Names stand four blanks in, what they do behind them or on the next line.
     verbs = re.findall(r"^ {4}([a-z-]+)(?: {2,}|$)", output.split("options:")[0], re.MULTILINE)
-    texts = {"dsr-backend": output, **{verb: help_text(verb) for verb in verbs}}
+    texts = {"dsr-backend": output, **{verb: help_of(verb) for verb in verbs}}
     folder = GOLDEN / "help"
     if RECORDING:
         for path in folder.glob("*.txt"):
