@@ -474,14 +474,14 @@ def test_scores_beside_the_steps_of_the_atoms(fit_folder, run_here, tmp_path):
 @pytest.mark.system
 def test_scores_as_a_picture(fit_folder, run_here, monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
-    words = ("eval", fit_folder / "pep.dsr", fit_folder / "pep.safetensors", "--states", "1-3", "--plot")
-    run_here(*words, tmp_path / "pep.svg")
+    words = ("eval", fit_folder / "pep.dsr", fit_folder / "pep.safetensors", "--plot")
+    run_here(*words, tmp_path / "pep.svg", "--states", "1+2")
     picture = (tmp_path / "pep.svg").read_text()
     # Letters are shapes in an SVG, which names them in comments.
     texts = ["IoU", "Chamfer L1", "Chamfer squared", "normal consistency", "RMSD", "state"]
     for text in [*texts, "field, fitted states", "field, other states", "hold nearest", "fitted range"]:
         assert f"<!-- {text}" in picture, text
-    run_here(*words, tmp_path / "pep.png")
+    run_here(*words, tmp_path / "pep.png", "--states", "1")
     assert (tmp_path / "pep.png").read_bytes().startswith(b"\x89PNG")
     real = importlib.util.find_spec
     monkeypatch.setattr(

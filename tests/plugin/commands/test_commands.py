@@ -389,28 +389,29 @@ def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
 
 @pytest.mark.system
 def test_evaluation_beside_the_baselines(backend, capfd, tmp_path):
-    name = dsr_fit("pep", "1-5:4", preset="preview", _self=backend)
-    rows = dsr_eval(name, file=str(tmp_path / "pep.csv"), quiet=0, _self=backend)
+    build_peptide(backend, "four", 4)
+    name = dsr_fit("four", "1-3:2", preset="preview", _self=backend)
+    rows = dsr_eval(name, file=str(tmp_path / "four.csv"), quiet=0, _self=backend)
     methods = {(r.state, r.method) for r in rows}
-    between = {(s, m) for s in (2, 3, 4) for m in ("field", "hold nearest", "atoms linear")}
-    assert methods == {(1, "field"), (5, "field"), (6, "field"), (6, "hold nearest")} | between
+    between = {(2, method) for method in ("field", "hold nearest", "atoms linear")}
+    assert methods == {(1, "field"), (3, "field"), (4, "field"), (4, "hold nearest")} | between
     assert all(0 < r.iou <= 1 and 0 < r.nc <= 1 and r.chamfer_l1 > 0 for r in rows)
     assert min(r.iou for r in rows if r.group == "training") > 0.8
     for row in rows:
-        expected = float("nan") if row.state == 1 else backend.intra_rms("pep", row.state - 1)[row.state - 1]
+        expected = float("nan") if row.state == 1 else backend.intra_rms("four", row.state - 1)[row.state - 1]
         assert row.rmsd == pytest.approx(expected, abs=1e-4, nan_ok=True)
     out = capfd.readouterr().out
     assert "training" in out and "future 1-10" in out and "±" in out
-    with open(tmp_path / "pep.csv", newline="") as stream:
+    with open(tmp_path / "four.csv", newline="") as stream:
         table = list(csv.DictReader(stream))
     assert len(table) == len(rows) and float(table[0]["iou"]) == rows[0].iou
     # Atoms bend evenly here: straight lines are right, and smoothing them or another tessellation costs little.
-    rows = dsr_eval(name, "3", baselines="linear smooth surface3", _self=backend)
+    rows = dsr_eval(name, "2", baselines="linear smooth surface3", _self=backend)
     assert [r.method for r in rows] == ["field", "atoms linear", "atoms smoothed", "surface_type 3"]
     assert min(r.iou for r in rows[1:]) > 0.98
-    assert [r.method for r in dsr_eval(name, "3+6", baselines="none", _self=backend)] == ["field", "field"]
+    assert [r.method for r in dsr_eval(name, "2+4", baselines="none", _self=backend)] == ["field", "field"]
     pytest.importorskip("matplotlib")
-    assert (tmp_path / "pep.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "four.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.system
