@@ -446,7 +446,7 @@ def test_selection_turns_drawn_lengths_into_true_ones():
 def test_steps_are_as_long_as_true_ones_once_they_were_compared():
     net = model(chart="internal")
     windows = training.Windows.of([TRAJECTORY])
-    context, by = windows.context(net, "forward", 100, GENERATOR)
+    context, by = windows.context(net, "forward", 400, GENERATOR)
     true = log_steps(context.anchor, net.prior.chart.moved(context.anchor, by))
     drawn = log_steps(context.anchor, net.draw(context, GENERATOR))
     # As if the drawn steps were longer than true ones by a deviation.
