@@ -373,15 +373,7 @@ def export_meshes(
         print(f" {fit.name}: {reason}; until then files have no colours of its atoms")
     written = []
     with jobs.busy(fit, Activity.EXPORT):
-        warn_of_places(
-            jobs,
-            fit,
-            trajectory,
-            field,
-            chosen,
-            warn=lambda line: print(f" {fit.name}: warning: {line}"),
-            _self=_self,
-        )
+        warn_of_places(jobs, fit, trajectory, field, chosen, _self)
         for target, times_in_it in _targets(path, options.format, chosen).items():
             if len(times_in_it) > 1:
                 timed = dataclasses.replace(request, times=tuple(times_in_it))

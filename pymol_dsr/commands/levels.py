@@ -127,15 +127,7 @@ def show_level_sets(
         transparency = 0.0 if options.cut else level_sets.TRANSPARENCY
 
     def work() -> None:
-        warn_of_places(
-            session.jobs,
-            fit,
-            trajectory,
-            field,
-            times,
-            warn=lambda line: print(f" {fit.name}: warning: {line}"),
-            _self=_self,
-        )
+        warn_of_places(session.jobs, fit, trajectory, field, times, _self)
         requests = {
             level: messages.Mesh(
                 fit=fit.name, field=field, time=float(times[0]), mesh=dataclasses.replace(fineness, level=level)

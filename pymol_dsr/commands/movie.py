@@ -212,8 +212,9 @@ def _keep_renamed(session: Session, plan: MoviePlan, _self: Any) -> None:
     planned = movie_objects.movie_names(plan.states, plan.object) - {plan.object}
     names = set(_self.get_names("all"))
     for name, movie in list(session.references.movies.items()):
-        members = [member for member in movie.objects if member in planned & names and not member.startswith(name)]
-        for member in members if name in names and name != plan.object else ():
+        if name == plan.object or name not in names:
+            continue
+        for member in [object for object in movie.objects if object in planned & names and not object.startswith(name)]:
             renamed = name + member.removeprefix(plan.object)
             if renamed not in names:
                 _self.set_name(member, renamed)
@@ -286,15 +287,7 @@ def _load_states(
     _self: Any,
 ) -> LoadedMovie:
     fit, appearance = plan.fit, plan.surface.appearance
-    warn_of_places(
-        session.jobs,
-        fit,
-        plan.trajectory,
-        plan.field,
-        [state.time for state in plan.states],
-        warn=lambda line: print(f" {fit.name}: warning: {line}"),
-        _self=_self,
-    )
+    warn_of_places(session.jobs, fit, plan.trajectory, plan.field, [state.time for state in plan.states], _self)
     try:
         # Closed at once when something fails, so that no answer is computed for nobody.
         with contextlib.closing(session.jobs.stream(fit, plan.requests(radii))) as answers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,11 +83,9 @@ def warn_of_places(
     trajectory: Trajectory,
     field: FieldOptions,
     times: Sequence[float],
-    *,
-    warn: Callable[[str], None],
     _self: Any,
 ) -> None:
-    """Warn of the first of some fitted states whose atoms lie elsewhere in the scene than when they were fitted.
+    """Print which of some fitted states is the first whose atoms lie elsewhere in the scene than when they were fitted.
 
     Raises Cancelled or BackendError.
     """
@@ -100,5 +98,5 @@ def warn_of_places(
         if present is None or positions is None or len(positions) != len(present):
             continue
         if line := moved_line(trajectory.object, {state: distance(positions, present)}):
-            warn(line)
+            print(f" {fit.name}: warning: {line}")
             return

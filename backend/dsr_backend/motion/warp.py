@@ -214,7 +214,7 @@ def splat(
     for scale, scale_weight in WARP_SCALES:
         if cancelled():
             raise Cancelled("cancelled in the map to material coordinates")
-        total += scale_weight * scale**3 * _blur(volume, scale * sigma / WARP_SPACING)
+        total += scale_weight * scale**3 * blur(volume, scale * sigma / WARP_SPACING)
     flat = total.reshape(4, -1)
     return lattice, flat[:3] / flat[3].clamp_min(1e-30)
 
@@ -225,7 +225,7 @@ def warp_lattice(atoms: NDArray[np.float32]) -> Lattice:
     return Lattice.around(flat.min(0) - WARP_CLEARANCE, flat.max(0) + WARP_CLEARANCE, WARP_SPACING)
 
 
-def _blur(volume: torch.Tensor, sigma: float) -> torch.Tensor:
+def blur(volume: torch.Tensor, sigma: float) -> torch.Tensor:
     """Convolve the last three axes of f4[C,X,Y,Z] with a Gaussian of `sigma` nodes; the volume is 0 outside."""
     # One dense matrix per axis is faster than a convolution, because the kernels are as wide as the volume.
     shape = volume.shape

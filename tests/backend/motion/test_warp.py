@@ -56,6 +56,19 @@ def test_the_widths_that_are_summed():
     assert tuple((2.0**k, pytest.approx(10.0 ** (-2 * k))) for k in range(4)) == WARP_SCALES
 
 
+def test_weights_of_far_atoms_are_no_denormal_numbers(monkeypatch):
+    volume = torch.zeros(1, 40, 40, 40)
+    volume[0, 0, 0, 0] = 1.0
+
+    def has_denormals():
+        blurred = warp.blur(volume, 1.25)
+        return bool(((blurred > 0) & (blurred < torch.finfo(torch.float32).tiny)).any())
+
+    assert not has_denormals()
+    monkeypatch.setattr(warp, "TAIL", 0.0)
+    assert has_denormals()
+
+
 def test_a_shift_of_all_atoms_is_the_displacement_everywhere():
     atoms = cloud(12).astype(np.float32)
     _, u = splat(atoms, atoms + np.array([1.0, -2.0, 0.5], np.float32), 2.0, CPU)

@@ -62,12 +62,13 @@ def test_a_mesh_without_triangles_is_empty():
     assert cgo.cgo_floats(Mesh(points, points, np.zeros((0, 3), np.int32)), None) == []
 
 
-@pytest.mark.parametrize("colored", [True, False])
+@pytest.mark.parametrize("colored", ["each its own", "one of two", ""])
 def test_each_corner_has_the_place_the_normal_and_the_colour_of_its_vertex(colored):
     rng, mesh = np.random.default_rng(0), sphere(5.0)
     # The sphere has many vertices at its poles, which only these normals tell apart.
     mesh = Mesh(mesh.points, rng.normal(size=mesh.points.shape).astype(np.float32), mesh.faces)
-    colors = rng.uniform(size=mesh.points.shape).astype(np.float32) if colored else None
+    palette = rng.uniform(size=mesh.points.shape).astype(np.float32)
+    colors = {"": None, "each its own": palette, "one of two": palette[rng.integers(2, size=len(palette))]}[colored]
     floats = cgo.cgo_floats(mesh, colors)
     rows = triangles_of(floats, 3 if colored else 2).reshape(len(mesh.faces), 3, -1, 4)
     codes = [6.0, 5.0, 4.0] if colored else [5.0, 4.0]
@@ -83,6 +84,13 @@ def test_each_corner_has_the_place_the_normal_and_the_colour_of_its_vertex(color
     else:
         assert np.array_equal(rows[..., 0, 1:].reshape(-1, 3), colors[vertices])
         assert read is not None and np.array_equal(read, colors[chosen])
+
+
+def test_a_colour_is_written_once_for_the_corners_of_a_fan_that_share_it():
+    mesh = sphere(5.0, count=12)
+    fans = fans_of(mesh.faces)
+    plain, white = (cgo.cgo_floats(mesh, colors) for colors in (None, np.ones_like(mesh.points)))
+    assert len(white) - len(plain) == 4 * len(fans.sizes)
 
 
 def test_pymol_draws_the_mesh_that_single_triangles_draw():
