@@ -371,6 +371,15 @@ def test_the_camera_follows_a_tumbling_molecule(plugin, tmp_path):
     assert alike(first, drawn(plugin, 5, tmp_path)) < 0.6
 
 
+def test_the_time_of_a_movie_stays_in_the_group_of_the_user(plugin):
+    dsr_movie("fit", "1-2", overlay=1, triangles=2000, _self=plugin)
+    plugin.group("mine", "fit_time")
+    dsr_movie("fit", "1-2", overlay=1, triangles=2000, _self=plugin)
+    # PyMOL deletes a group with its members.
+    plugin.delete("mine")
+    assert plugin.get_names("objects") == ["pep", "fit"]
+
+
 def test_the_time_stands_in_the_corner_and_in_no_selection_of_molecules(plugin, tmp_path):
     dsr_movie("fit", "3-6", overlay=1, triangles=2000, _self=plugin)
     labels: list[Any] = []
