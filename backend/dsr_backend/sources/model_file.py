@@ -146,10 +146,10 @@ def _parse_description(data: bytes, kind: ModelKind) -> dict[str, Any]:
         if not isinstance(texts, dict) or texts.get("format") != kind.format:
             raise ModelError(_other_format(texts, kind))
         description = parse_json(texts.get(kind.key, ""))
+    except ModelError:
+        raise
     except (ValueError, RecursionError) as error:
-        raise (
-            error if isinstance(error, ModelError) else ModelError(f"this is no file of a {kind.key}: {error}")
-        ) from error
+        raise ModelError(f"this is no file of a {kind.key}: {error}") from error
     if not isinstance(description, dict):
         raise ModelError("its description is no JSON object")
     return description

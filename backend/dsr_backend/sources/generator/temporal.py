@@ -70,10 +70,10 @@ class Temporal(nn.Module):
         begin, query = (t.expand(len(tokens), 1, size) for t in (self.begin, self.query))
         tokens = torch.cat([begin, tokens, query], 1)
 
-        def per_residue(values: Tensor, begin_value: float) -> Tensor:
-            first = values.new_full((batch, 1), begin_value)
-            last = values.new_full((batch, 1), 0 if values.dtype != torch.bool else True)
-            return torch.cat([first, values, last], 1).repeat_interleave(residues, 0)
+        def per_residue(values: Tensor, at_ends: float) -> Tensor:
+            # The begin token and the query are always known, at the time of the state to predict.
+            end = values.new_full((batch, 1), at_ends)
+            return torch.cat([end, values, end], 1).repeat_interleave(residues, 0)
 
         at, use = per_residue(times, 0.0), per_residue(known, True)
         for block in self.blocks:
