@@ -24,6 +24,8 @@ OXYGENS = ("O", "OT1", "O1", "OXT", "OT2")
 MOST_MUTATED = 0.25
 """Fraction of the residues of mutants; objects with more that differ are other proteins."""
 LEAST_RESIDUES = 4
+LONGEST_LINK = 4.3
+"""Å from a Cα to the next one, where their residues are bonded; 3.8 Å is usual."""
 # Characters of a list of states in a line.
 LONGEST_STATES = 60
 SCORES = {
@@ -145,11 +147,11 @@ def request_of(
 
 
 def _follows(residues: ResidueStates) -> NDArray[np.uint8]:
-    """Mark the residues that follow the one before in their chain: 4.3 Å or less away in the first state."""
+    """Mark the residues that follow the one before in their chain, nearer than LONGEST_LINK in the first state."""
     calpha = residues.coordinates(False)[0, :, 0].astype(np.float64)
     steps = np.linalg.norm(np.diff(calpha, axis=0), axis=1)
     same_chain = [before[0] == after[0] for before, after in zip(residues.keys, residues.keys[1:], strict=False)]
-    return np.array([False, *(np.array(same_chain, bool) & (steps < 4.3))], np.uint8)
+    return np.array([False, *(np.array(same_chain, bool) & (steps < LONGEST_LINK))], np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,7 +298,10 @@ def _score_table(result: LandscapeResult) -> Iterator[str]:
 
 
 def write_landscape(path: str, landscape: EnsembleLandscape, title: str) -> list[str]:
-    """Write the tables beside `path` (.csv), and the picture where matplotlib is there; the paths. Raises OSError."""
+    """Write the tables beside `path` (.csv), and the picture where matplotlib is there; return the paths.
+
+    Raises OSError.
+    """
     stem, result = os.path.splitext(path)[0], landscape.result
     written = [path]
     rows = zip(landscape.states, result.axes.tolist(), result.macrostate.tolist(), result.rmsd.tolist(), strict=True)

@@ -18,6 +18,8 @@ TRIANGLE_FAN = 6.0
 NOTHING = [0.0]
 # Numbers of a code and its three values, and of BEGIN with its kind.
 OPERATION, OPENING = 4, 2
+# Bytes of a number in a session file, which is a pickle.
+FLOAT_BYTES = 9
 # Numbers made into Python's at once: a few milliseconds.
 PIECE = 100_000
 

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .cgo import COLOR
+from .cgo import COLOR, FLOAT_BYTES
 from .palettes import Colors
 
 # Bytes of the beads of a movie in a session file: with fit and trajectory, one of AdK stays under 20 MB.
 MOVIE_BYTES = 1_300_000
-FLOAT_BYTES = 9
 # PyMOL's code of a sphere, with its centre and radius.
 SPHERE, BEAD_FLOATS = 7.0, 5
 MOST_BEADS, LEAST_BEADS = 1_000, 330

@@ -79,15 +79,15 @@ def show_levels(
     for number, (level, mesh) in enumerate(drawn.items()):
         floats = cgo.cgo_floats(mesh, None)
         color, clear = level_color(level, farthest), transparency if number else 0.0
-        in_gui(_self, _load, names[level], floats, ttt, color, clear, _self)
+        in_gui(_self, load_level, names[level], floats, ttt, color, clear, _self)
     in_gui(_self, _self.group, object, " ".join(names.values()))
     if transparency and len(names) > 1 and in_gui(_self, draw_all_layers, _self):
         say("transparency_mode is 1 now, for ray to show each level through the others")
     return list(names.values())
 
 
-def _load(name: str, floats: list[float], ttt: list[float], color: str, transparency: float, _self: Any) -> None:
-    # One state of one object is shown at every state of the scene.
+def load_level(name: str, floats: list[float], ttt: list[float], color: str, transparency: float, _self: Any) -> None:
+    """Load the numbers of a mesh as an object of one state, which is shown at every state of the scene."""
     _self.load_cgo(floats, name, 1, zoom=0)
     placement.place(name, ttt, _self)
     _self.color(color, name)

@@ -214,7 +214,7 @@ def shrink_movie(movie: KeptMovie, entries: dict[str, Any]) -> int:
             shared = [len(floats), floats]
             count += len(floats)
         states[mesh.state.state - 1] = [shared]
-    return coarse.FLOAT_BYTES * count
+    return cgo.FLOAT_BYTES * count
 
 
 def share_index_lists(session: dict[str, Any]) -> None:
@@ -233,7 +233,7 @@ def share_index_lists(session: dict[str, Any]) -> None:
 def _bytes_of(movie: KeptMovie, entries: dict[str, Any]) -> int:
     """Return the bytes of a movie's meshes in a session file."""
     counts = [len(entries[mesh.state.object][CONTENT][2][mesh.state.state - 1][0][1]) for mesh in movie.meshes]
-    return coarse.FLOAT_BYTES * sum(counts)
+    return cgo.FLOAT_BYTES * sum(counts)
 
 
 def _put_back(movie: CoarseMovie, entries: dict[str, Any], _self: Any) -> dict[str, Any]:

@@ -33,8 +33,6 @@ FUTURE_TRANSPARENCY = 0.4
 FEW_STATES = 32
 # Name of an object that is loaded anew, until that is done.
 FORMER = "_dsr_former"
-# Bytes of a number of a mesh in a session file, which is a pickle.
-FLOAT_BYTES = 9
 # Kinds of objects that an earlier movie may have left under the names of this one.
 REPLACEABLE = ("cgo", "group", "surface", "map", ATOMS_TITLE)
 
@@ -337,7 +335,7 @@ def movie_colors(state: MovieState, reply: MeshResult, base: Colors | None, colo
 
 def session_megabytes(movie: LoadedMovie) -> float:
     """Return the size of the meshes of a movie in a session file, in MB."""
-    return 1e-6 * FLOAT_BYTES * movie.floats
+    return 1e-6 * cgo.FLOAT_BYTES * movie.floats
 
 
 def describe(trajectory: Trajectory, movie: LoadedMovie, *, stays: bool = True) -> list[str]:

@@ -12,10 +12,10 @@ from ..fits.fit import Say
 from ..shared.ensemble_options import OccupancyShow
 from ..shared.mesh import Mesh
 from ..shared.messages import OccupancyResult
-from . import cgo, maps, placement
+from . import cgo, maps
 from .color_bar import bar_name, remove_bars, show_bar
 from .gui_thread import in_gui
-from .level_sets import draw_all_layers
+from .level_sets import draw_all_layers, load_level
 from .objects import SceneError, check_names, delete_objects
 from .palettes import VIRIDIS, ColorScale, hexadecimal, value_range
 
@@ -83,7 +83,7 @@ def show_occupancy(
             in_gui(_self, _show_isosurface, name, group, value, ttt, color, transparency, _self)
         else:
             floats = cgo.cgo_floats(mesh, None if scale is None else scale.paint(spread))
-            in_gui(_self, _load, name, floats, ttt, color, transparency, _self)
+            in_gui(_self, load_level, name, floats, ttt, color, transparency, _self)
     members = [*names.values(), *([map_name(group)] if options.representation == "map" else [])]
     in_gui(_self, _self.group, group, " ".join(members))
     if scale is not None:
@@ -96,14 +96,6 @@ def show_occupancy(
 def _shade(level: float) -> str:
     """Return the colour of a level (%) that has no spread: lighter the fewer states fill it."""
     return hexadecimal(VIRIDIS[round((1.0 - 0.01 * level) * (len(VIRIDIS) - 1))])
-
-
-def _load(name: str, floats: list[float], ttt: list[float], color: str, transparency: float, _self: Any) -> None:
-    # One state of one object is shown at every state of the scene.
-    _self.load_cgo(floats, name, 1, zoom=0)
-    placement.place(name, ttt, _self)
-    _self.color(color, name)
-    _self.set("cgo_transparency", transparency, name)
 
 
 def _show_isosurface(

@@ -38,6 +38,7 @@ def run_occupancy(options: argparse.Namespace) -> int:
     from ..results.export import write
     from ..results.occupancy import occupancy
     from ..runtime.device import limit_threads
+    from ..runtime.parallel import MAX_PARALLEL_STATES
 
     with live_progress() as progress:
         shapes: list[OpenShape] = []
@@ -47,7 +48,7 @@ def run_occupancy(options: argparse.Namespace) -> int:
             shapes,
             occupancy_options,
             weights,
-            limit_threads(),
+            min(limit_threads(), MAX_PARALLEL_STATES),
             lambda fraction: progress.step(f"occupancy {100 * fraction:.0f} %"),
         )
     print(f"{result.states} states, volume {result.volume:.0f} Å³ on average")

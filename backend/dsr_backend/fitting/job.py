@@ -11,6 +11,7 @@ from pymol_dsr.shared.options import FitOptions
 
 from ..runtime.device import choose_device, limit_threads
 from ..runtime.errors import Cancelled
+from ..runtime.parallel import MAX_PARALLEL_STATES
 from .config import PaperPreset, Preset
 
 P = TypeVar("P", Preset, PaperPreset)
@@ -18,8 +19,6 @@ P = TypeVar("P", Preset, PaperPreset)
 Progress = Callable[[FitStatus], None]
 """Function that is told how far a fit is."""
 
-# Each state that is worked on takes some hundred MB for a large molecule.
-MAX_PARALLEL_STATES = 8
 # The remaining time is estimated from this fraction on.
 MIN_FRACTION = 0.02
 

@@ -16,6 +16,9 @@ import torch
 
 T = TypeVar("T")
 
+# Each state that is worked on takes some hundred MB for a large molecule.
+MAX_PARALLEL_STATES = 8
+
 
 def ordered_parallel_map(work: Callable[[int], T], count: int, threads: int) -> Generator[T, None, None]:
     """Yield work(0), work(1), …, work(count − 1) in this order, with up to `threads` calls at a time.

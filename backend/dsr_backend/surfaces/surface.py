@@ -68,6 +68,12 @@ class Surface:
         return 0 if self.atoms is None else len(self.atoms)
 
 
+def stacked_atoms(surfaces: Sequence[Surface]) -> NDArray[np.float32] | None:
+    """Return the atoms f4[S,A,3] (Å) of all states; None where no atom positions are known."""
+    positions = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
+    return np.stack(positions) if positions else None
+
+
 def check_series(surfaces: Sequence[Surface]) -> None:
     """Raise ValueError unless there are surfaces, their states rise and their numbers of atoms agree."""
     if not surfaces:

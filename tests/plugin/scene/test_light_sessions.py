@@ -15,7 +15,7 @@ from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.manage import dsr_set
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.commands.restore import dsr_restore
-from pymol_dsr.scene import coarse, light_sessions
+from pymol_dsr.scene import cgo, coarse, light_sessions
 from pymol_dsr.scene.recipes import MovieRecipe
 from pymol_dsr.session import session_of
 from support.scene import build_peptide
@@ -56,7 +56,7 @@ def test_a_coarse_model_has_about_its_number_of_beads_which_touch_the_surface_fr
 def test_coarse_movies_of_any_length_keep_to_their_bytes():
     for count in (1, 10, 79, 600, 5000):
         models = -(-count // coarse.states_per_model(count))
-        size = models * coarse.beads_per_model(models) * coarse.BEAD_FLOATS * coarse.FLOAT_BYTES
+        size = models * coarse.beads_per_model(models) * coarse.BEAD_FLOATS * cgo.FLOAT_BYTES
         assert size <= coarse.MOVIE_BYTES and coarse.beads_per_model(models) > 0.9 * coarse.LEAST_BEADS
 
 

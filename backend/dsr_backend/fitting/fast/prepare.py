@@ -9,7 +9,7 @@ import numpy as np
 from ...fields.fast import FastField
 from ...geometry.unit_cube import UnitCube
 from ...motion.motion import Motion
-from ...surfaces.surface import Surface, check_series
+from ...surfaces.surface import Surface, check_series, stacked_atoms
 from ..config import Preset, stretch_breaks, time_axis
 from ..extents import EXTENT_MARGIN
 from ..job import FitJob
@@ -28,8 +28,7 @@ def prepare(job: FitJob[Preset], surfaces: Sequence[Surface]) -> FastField:
         surfaces = sorted(surfaces, key=lambda surface: surface.state)
         states.sort()
     check_series(surfaces)
-    positions = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
-    atoms = np.stack(positions) if positions else None
+    atoms = stacked_atoms(surfaces)
     options = job.options
     axis = time_axis(options, states)
     times = states if axis is None else axis(states)

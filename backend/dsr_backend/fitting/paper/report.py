@@ -12,7 +12,7 @@ from ...fields.paper import Network, PaperField
 from ...geometry.triangle_mesh import face_areas
 from ...geometry.unit_cube import UnitCube
 from ...motion.motion import Motion
-from ...surfaces.surface import Surface
+from ...surfaces.surface import Surface, stacked_atoms
 from ..config import PaperPreset, stretch_breaks, time_axis
 from ..extents import EXTENT_MARGIN, clearance_of, reach_of
 from ..job import FitJob
@@ -23,8 +23,7 @@ from .train import TrainingResult
 
 def build_motion(job: FitJob[PaperPreset], surfaces: Sequence[Surface]) -> Motion:
     """Return the motion of one trajectory. Raises ValueError for cuts outside of its states."""
-    positions = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
-    atoms = np.stack(positions) if positions else None
+    atoms = stacked_atoms(surfaces)
     times = state_times(surfaces, job.options)
     states = np.array([surface.state for surface in surfaces], np.float64)
     breaks = stretch_breaks(job.options, states, times, atoms)

@@ -18,12 +18,10 @@ from ...results import occupancy as occupancies
 from ...results.occupancy import OpenShape, field_shapes, surface_shapes
 from ...runtime.device import limit_threads
 from ...runtime.errors import RequestError
+from ...runtime.parallel import MAX_PARALLEL_STATES
 from ..job import Job
 from ..replies import callers_fault
 from .state import State
-
-# As many as a fit works on; each takes some hundred MB for a large molecule.
-MOST_THREADS = 8
 
 
 def occupancy(state: State, job: Job, request: messages.Occupancy) -> messages.OccupancyResult:
@@ -149,4 +147,4 @@ def _threads(state: State, request: messages.Occupancy) -> int:
     on_cpu = all(
         state.field(series.fit, FieldOptions(trajectory=series.trajectory)).device.type == "cpu" for series in of_fields
     )
-    return min(limit_threads(), MOST_THREADS) if on_cpu else 1
+    return min(limit_threads(), MAX_PARALLEL_STATES) if on_cpu else 1

@@ -53,7 +53,7 @@ def open_fit(state: State, job: Job, request: messages.Open) -> messages.OpenRes
     state.unkept.pop(name, None)
     trajectories = list(request.trajectories or ())
     surfaces = SurfaceStaging(
-        folder / f"{name}.surfaces",
+        folder / f"{name}{SURFACES}",
         {"source": request.source, "trajectories": trajectories},
         max(1, len(trajectories)),
         request.resume,
@@ -276,7 +276,7 @@ def _run(
 
 
 def keep(state: State, job: Job, name: str) -> str | None:
-    """Write a finished fit to the folder of fits, and remove its surfaces there; its path.
+    """Write a finished fit to the folder of fits, remove its surfaces there, and return its path.
 
     None where that failed, which costs no fit: it stays among those that are not kept.
     """
