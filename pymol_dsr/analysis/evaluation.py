@@ -63,8 +63,8 @@ def evaluate(
 ) -> list[StateScores]:
     """Compare at every wanted state, baselines beside the fit.
 
-    field: which surface of the fit. source: holds the states of `needed_states`. Raises
-    Cancelled, BackendError and ExtractError.
+    field: which surface of the fit. source: holds the states of `needed_states`. Raises Cancelled, BackendError and
+    ExtractError.
     """
     fitted = [int(state) for state in trajectory.states]
     worker_count = jobs.settings.workers

@@ -237,7 +237,7 @@ def dsr_export(
 def write_surfaces(
     session: Session, selection: str, states: str, file: str, runner: Runner, _self: Any, *, unwrap: bool
 ) -> str:
-    """Write PyMOL's surfaces of a selection as a surfaces file; its whole path.
+    """Write PyMOL's surfaces of a selection as a surfaces file, and return its whole path.
 
     unwrap: make molecules whole that the periodic box cuts. The work is listed as <object>_surfaces, and can be
     cancelled by that name. Raises CmdException, ExtractError, StatesError, Cancelled or OSError.
@@ -279,7 +279,10 @@ def write_surfaces(
 
 
 def save_fit(session: Session, name: str, filename: str, say: Say) -> str:
-    """Save a fit as a .dsr file; its whole path. Raises CmdException, JobError, BackendError or OSError."""
+    """Save a fit as a .dsr file, and return its whole path.
+
+    Raises CmdException, JobError, BackendError or OSError.
+    """
     fit = session.jobs.get(name)
     path = path_to_write(filename, (".dsr",), "filename")
     with session.jobs.busy(fit, Activity.SAVING):
@@ -291,7 +294,7 @@ def save_fit(session: Session, name: str, filename: str, say: Say) -> str:
 
 
 def load_fit(session: Session, filename: str, name: str, say: Say, _self: Any) -> str:
-    """Load a fit from a .dsr file; its name. Raises CmdException, JobError, BackendError or OSError."""
+    """Load a fit from a .dsr file, and return its name. Raises CmdException, JobError, BackendError or OSError."""
     path = os.path.expanduser(filename)
     try:
         data = read_file(path, MAX_PAYLOAD)

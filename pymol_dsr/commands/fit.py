@@ -305,7 +305,7 @@ def check_name_is_free(session: Session, name: str, is_chosen: bool, _self: Any)
 
 
 def resume_fit(session: Session, name: str, runner: Runner, _self: Any) -> str:
-    """Go on with an interrupted fit, the only one where the name is empty; its name.
+    """Go on with an interrupted fit, the only one where the name is empty, and return its name.
 
     Raises CmdException, JobError, ExtractError or BackendError.
     """

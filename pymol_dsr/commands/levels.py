@@ -105,7 +105,7 @@ def show_level_sets(
     runner: Runner,
     _self: Any,
 ) -> str:
-    """Show level sets of a fit at one time as a group of objects; the name of the group, `object` unless it is empty.
+    """Show level sets of a fit at one time as a group of objects, and return its name: `object` unless that is empty.
 
     Raises CmdException, JobError, SceneError, StatesError or BackendError.
     """
@@ -161,6 +161,6 @@ def show_level_sets(
 
 
 def _switch_off_movies(session: Session, molecule: str, movie: str, _self: Any) -> list[str]:
-    """Switch off the movies of a molecule, and the object of the name `movie`; the names that were on."""
+    """Switch off the movies of a molecule, and the object of the name `movie`; return the names that were on."""
     names = dict.fromkeys([movie, *session.movies.objects_at(molecule, _self)])
     return [name for name in names if switch_off(name, _self)]

@@ -194,7 +194,7 @@ def dsr_doctor(*, async_: int = -1, quiet: int = 1, _self: Any = cmd) -> list[st
 
 
 def check_installation(session: Session, runner: Runner, _self: Any) -> list[str] | None:
-    """Make the doctor's checks; a line of each, or None where that is begun in the background."""
+    """Make the doctor's checks; return a line of each, or None where that is begun in the background."""
 
     def work() -> list[str]:
         lines = doctor.examine(session.settings, runner.say, _self)

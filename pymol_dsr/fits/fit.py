@@ -230,7 +230,7 @@ class Fit:
         print(f" {owner or self.name}: warning: {line}")
 
     def add_loss(self, fraction: float, loss: float) -> None:
-        """Enter a loss (Å). Of MOST_LOSSES and more, those that lie close together give way to the last one."""
+        """Enter a loss (Å); where three lie within 1/MOST_LOSSES of the fit, the middle one is dropped."""
         if len(self.losses) > 1 and fraction - self.losses[-2][0] < 1.0 / MOST_LOSSES:
             self.losses.pop()
         self.losses.append((fraction, loss))

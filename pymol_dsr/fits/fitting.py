@@ -159,7 +159,7 @@ class _Run:
                 self._train()
 
     def _open(self) -> list[set[float]]:
-        """Open the fit; the states of each trajectory whose surfaces the backend has from before."""
+        """Open the fit, and return the states of each trajectory whose surfaces the backend has from before."""
         fit, sources, start = self.fit, self.request.sources, self.request.start
         names = tuple(trajectory.name for trajectory in fit.trajectories)
         source = sources[0].molecule().to_json()

@@ -300,7 +300,7 @@ class Jobs:
             self._turn.release()
 
     def cancel(self, name: str) -> bool:
-        """Ask the fit's activity to stop; whether there was one. Raises JobError for an unknown name."""
+        """Ask the fit's activity to stop, and return whether there was one. Raises JobError for an unknown name."""
         fit = self.fits.get(name)
         if fit is None or (not fit.activity and fit.phase in ENDED):
             # It may have been refused because a detached one of that name is under way.

@@ -190,7 +190,10 @@ class PseReferences(SessionTasks):
         return ""
 
     def _fetch(self, name: str, reference: FitReference, _self: Any) -> tuple[str, bytes]:
-        """Path and content of a fit, from the session or from its file, maybe beside it now. Raises JobError."""
+        """Return path and content of a fit: from the session, or from its file, which may lie beside the session now.
+
+        Raises JobError.
+        """
         if reference.sha256 in self.contents:
             return reference.path, self._unpacked(name, reference.sha256)
         folder = os.path.dirname(str(_self.get("session_file")))
@@ -229,7 +232,7 @@ class PseReferences(SessionTasks):
         return self._reference_of(fit)[0].sha256
 
     def reference(self, name: str) -> tuple[FitReference, str]:
-        """Where the file of a fit is, and why it can't be named where that is so."""
+        """Return where the file of a fit is, and the reason where it can't be named."""
         fit = self.fit(name)
         return (FitReference("", ""), "it has no file") if fit is None else self._reference_of(fit)
 
@@ -287,7 +290,7 @@ def name_deleted_ramps(ramps: list[list[Any]]) -> None:
 
 
 def read_references(value: Any) -> tuple[dict[str, FitReference], dict[str, MovieReference]]:
-    """Fits by name and movies by object, from the value in a session file, which anybody may have written.
+    """Return fits by name and movies by object, from the value in a session file, which anybody may have written.
 
     Texts lose their control characters. Raises ValueError for names that are none, and for what is too long.
     """
@@ -314,7 +317,7 @@ def read_references(value: Any) -> tuple[dict[str, FitReference], dict[str, Movi
 
 
 def read_contents(value: Any) -> dict[str, str]:
-    """Packed contents of fits by SHA-256, from the value in a session file. Raises ValueError."""
+    """Return packed contents of fits by SHA-256, from the value in a session file. Raises ValueError."""
     contents = {}
     for digest, packed in _entries(value.get("contents", {}), "its contents").items():
         # PyMOL's pickles for old versions read texts as bytes.

@@ -25,7 +25,7 @@ def files_of(settings: Settings, name: str, endings: Sequence[str] = (*FINISHED,
 
 
 def remove_fit(jobs: Jobs, name: str, endings: Sequence[str] = (*FINISHED, *INTERRUPTED)) -> list[Path]:
-    """Delete a fit and its files in the folder of fits on this machine; the paths of these.
+    """Delete a fit and its files in the folder of fits on this machine, and return the paths of these.
 
     endings: of its files; with those of an interrupted fit alone, the finished one of this name stays. A file that the
     user has named with dsr_save stays. Raises JobError for a fit that is under way, here or elsewhere, and where there

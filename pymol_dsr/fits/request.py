@@ -42,7 +42,7 @@ class FitRequest:
     start: StartOptions
 
     def record(self) -> SourcesRecord:
-        """States as text and a digest of the coordinates of each source."""
+        """Return the states as text, and a digest of the coordinates, of each source."""
         return SourcesRecord(
             tuple(states.format(source.states) for source in self.sources),
             tuple(digest(source) for source in self.sources),
@@ -50,7 +50,7 @@ class FitRequest:
 
 
 def digest(source: Source) -> str:
-    """SHA-256 of the coordinates in all states."""
+    """Return the SHA-256 of the coordinates in all states."""
     sha = hashlib.sha256()
     for state in source.states:
         sha.update(np.ascontiguousarray(source.coordinates[state], "<f4").tobytes())

@@ -58,7 +58,7 @@ class Installer:
         return self._running
 
     def cancel(self) -> bool:
-        """Stop the installation; whether one was under way."""
+        """Stop the installation, and return whether one was under way."""
         with self._lock:
             if not self._running:
                 return False

@@ -100,7 +100,7 @@ class Sources:
         return jobs[0] if jobs else None
 
     def cancel(self, name: str) -> bool:
-        """Ask a source to stop; whether one of that name runs."""
+        """Ask a source to stop, and return whether one of that name runs."""
         job = self.running.get(name)
         if job is not None:
             job.stop.set()

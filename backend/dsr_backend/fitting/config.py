@@ -70,7 +70,7 @@ class PaperPreset:
     search: float = 0.25
 
 
-# `fast` and `preview` are numbers of the field fast, a Preset; `paper` is a PaperPreset.
+# `paper` is a PaperPreset, the others are presets of the field fast.
 PRESETS: dict[str, Any] = {
     "fast": Preset(spacing=0.7),
     "fine": Preset(spacing=0.5, margin=3, own_margin=2, density=20.0),
@@ -80,7 +80,7 @@ PRESETS: dict[str, Any] = {
 
 
 def time_axis(options: FitOptions, states: Iterable[float]) -> TimeAxis | None:
-    """When the states to fit are; None where they are even. Raises ValueError for a state without a time."""
+    """Return the times of the states to fit; None where they are even. Raises ValueError for a state without a time."""
     if options.times is None:
         return None
     without = [state for state in states if not 1.0 <= state <= len(options.times)]

@@ -14,11 +14,11 @@ Indices = NDArray[np.int64]
 class BondGraph:
     """The atoms that one to three bonds join.
 
-    bonded: the neighbours of each atom. angles: atoms i8[N,3] of two consecutive bonds; torsions: i8[N,4] of three.
+    bonded: the neighbours of each atom; angles: atoms i8[N,3] of two consecutive bonds; torsions: i8[N,4], of three.
     """
 
     def __init__(self, count: int, bonds: NDArray[np.integer[Any]]) -> None:
-        """count: of atoms. bonds: i[B,2]."""
+        """count: number of atoms; bonds: i[B,2], pairs of them."""
         self._count = count
         self.bonded: list[list[int]] = [[] for _ in range(count)]
         for a, b in np.asarray(bonds).tolist():
@@ -42,6 +42,7 @@ class BondGraph:
         self._keys = np.unique(self._key(np.concatenate(near)))
 
     def _key(self, pairs: NDArray[np.integer[Any]]) -> Indices:
+        """Return a number i8[P] for each pair i[P,2], the same for both orders of its atoms."""
         ordered = np.sort(pairs, 1).astype(np.int64)
         return ordered[:, 0] * self._count + ordered[:, 1]
 
@@ -50,7 +51,7 @@ class BondGraph:
     ) -> Indices:
         """Return the pairs i8[P,2] of atoms that lie nearer than a distance (Å) and are more than three bonds apart.
 
-        coordinates: f[A,3] in Å. atoms: i8[K], those that count; None for all.
+        coordinates: f[A,3] in Å; atoms: i8[K], those that count, None for all.
         """
         chosen = np.arange(self._count) if atoms is None else atoms
         pairs = chosen[cKDTree(coordinates[chosen]).query_pairs(distance, output_type="ndarray")].reshape(-1, 2)

@@ -53,7 +53,7 @@ class EnsembleScores:
     Å. pca_w2: 2-Wasserstein distance in the plane of the reference's first two principal components, Å RMSD.
     js: Jensen–Shannon divergence in that plane, bits. transition_js: the same for pairs of states `lag` apart.
     contact_jaccard: weighted Jaccard index of contact frequencies. recall: mean RMSD in Å of reference states to the
-    nearest state of the ensemble. autocorrelation: at lag 1. step: mean RMSD of consecutive states, Å.
+    nearest state of the ensemble. autocorrelation: at `lag`. step: mean RMSD of consecutive states, Å.
     broken: fraction of bonds. clashes: pairs of atoms per state.
     """
 

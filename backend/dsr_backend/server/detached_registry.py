@@ -43,7 +43,7 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def start_detached(fits: Path, name: str, opened: Open) -> DetachedStatus:
-    """Start the process of a fit whose surfaces are in their folder; its first status. Raises OSError.
+    """Start the process of a fit whose surfaces are in their folder, and return its first status. Raises OSError.
 
     opened: the request that opened the fit, which the process repeats.
     """
@@ -96,7 +96,10 @@ def ensure_not_running(fits: Path, name: str) -> None:
 
 
 def stop_detached(fits: Path, name: str) -> bool:
-    """Ask a fit to end; whether it is under way. The record of one that failed is removed. Raises OSError."""
+    """Ask a fit to end, and return whether it is under way.
+
+    The record of a fit that has failed is removed. Raises OSError.
+    """
     folder = fits / (name + DETACHED)
     status = read_status(folder)
     if status is None and not _is_locked(folder):
@@ -121,7 +124,7 @@ def starting_status(pid: int) -> DetachedStatus:
 
 
 def write_json(path: Path, value: JsonObject) -> None:
-    """Write a JSON object; who reads finds a whole one. Raises OSError."""
+    """Write a JSON object, which a reader sees whole or not at all. Raises OSError."""
     atomic_write.replace(path, json.dumps(value).encode())
 
 

@@ -40,7 +40,7 @@ LAST_TRIES = 10
 
 
 def run_detached(fits: Path, name: str) -> int:
-    """Fit from the surfaces that were set aside: the whole life of the process. Its exit code.
+    """Fit from the surfaces that were set aside, which is the whole life of the process; return its exit code.
 
     Raises ValueError where nothing was asked for under this name, or another process fits it.
     """

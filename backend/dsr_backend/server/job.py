@@ -61,7 +61,7 @@ class Job:
         return lambda text: self.log(f"{subject}: {text}")
 
     def progress(self, progress: messages.Progress | messages.SourceProgress) -> bool:
-        """Send progress, at most five times a second; whether it was sent. A change of the phase always is."""
+        """Send progress, at most five times a second, and return whether it was sent; a new phase always is."""
         sent, phase = self._last_progress
         moment = time.monotonic()
         if moment - sent < PROGRESS_SECONDS and progress.status.phase == phase:
@@ -71,14 +71,14 @@ class Job:
         return True
 
     def cancel(self) -> bool:
-        """Ask the method to stop; whether it can."""
+        """Ask the method to stop, and return whether it still can."""
         with self._committing:
             if not self._committed:
                 self._stop.set()
             return not self._committed
 
     def commit(self) -> None:
-        """Come to the end from here on, whatever is asked. Raises Cancelled where it was asked to stop before."""
+        """From here on, come to the end in spite of `cancel`. Raises Cancelled where it was asked to stop before."""
         with self._committing:
             self.check()
             self._committed = True
@@ -115,7 +115,10 @@ class Lane(Protocol):
         """Fits in processes of their own, by name; as `status`."""
 
     def stop(self, name: str) -> bool:
-        """Ask such a fit to end; whether it is under way. Called in the reading thread; raises RequestError."""
+        """Ask such a fit to end, and return whether it is under way.
+
+        Called in the reading thread. Raises RequestError.
+        """
 
     def interrupted(self) -> dict[str, messages.InterruptedFit]:
         """Fits by name that could be resumed; called in the reading thread at any time."""

@@ -45,7 +45,7 @@ class Worker:
 
     @property
     def at_once(self) -> int:
-        """Return the number of methods of `together` that may run at once."""
+        """The number of methods of `together` that may run at once."""
         return self._at_once
 
     def enter(self) -> None:
@@ -74,7 +74,7 @@ class Worker:
         return detached_registry.statuses(fits_folder())
 
     def stop(self, name: str) -> bool:
-        """Ask a detached fit to end; whether it is under way. Raises RequestError."""
+        """Ask a detached fit to end, and return whether it is under way. Raises RequestError."""
         try:
             return detached_registry.stop_detached(fits_folder(), name)
         except OSError as exc:

@@ -238,7 +238,7 @@ class EnsemblesTab(QtWidgets.QWidget):
         return "+".join(trajectory.object for trajectory in fit.trajectories) if fit is not None else text
 
     def _cancelled(self) -> bool:
-        """Cancel what is under way; whether there was something."""
+        """Cancel what is under way, and return whether there was something."""
         busy = [name for name in self._running if name in self.jobs.fits]
         for name in busy:
             self.jobs.cancel(name)

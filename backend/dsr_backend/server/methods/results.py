@@ -56,7 +56,7 @@ def mesh(state: State, job: Job, request: messages.Mesh) -> messages.MeshResult:
 
 
 def paint(state: State, job: Job, request: messages.Paint) -> messages.PaintResult:
-    """Velocities at points of a surface, or fluctuations of the atoms for no points at all."""
+    """Return velocities at points of a surface, or fluctuations of the atoms for no points at all."""
     field = state.field(request.fit, request.field)
     if not len(request.points):
         return messages.PaintResult(rmsf=vertex_motion.rmsf(field))
@@ -66,7 +66,7 @@ def paint(state: State, job: Job, request: messages.Paint) -> messages.PaintResu
 
 
 def grid(state: State, job: Job, request: messages.Grid) -> messages.GridResult:
-    """Signed distances on a lattice around the surface."""
+    """Return signed distances on a lattice around the surface."""
     field = state.field(request.fit, request.field)
     with callers_fault():
         grid = distance_grid(field, request.time, request.resolution, cancelled=job.cancelled)
@@ -194,7 +194,7 @@ def _mask(mask: NDArray[np.uint8] | None) -> NDArray[np.bool_] | None:
 
 
 def _per_vertex(colors: NDArray[np.float32], mesh: Mesh) -> NDArray[np.float32]:
-    """Colours of atoms f4[A,3] as colours of the mesh's points f4[N,3]. Raises RequestError."""
+    """Return colours f4[N,3] of the mesh's points from colours f4[A,3] of the atoms. Raises RequestError."""
     if not len(mesh.atoms):
         raise RequestError("bad-request", "colors were sent, but this fit has no atoms: export without colours")
     if len(colors) != len(mesh.atoms):

@@ -104,9 +104,9 @@ def learn(
 ) -> Learned:
     """Learn a generator, written to `path` after each measurement of its held-out error.
 
-    log: gets a line where what was learned stays although the training was cancelled. Of several ranks
-    (`runtime.distributed`), the first one writes the file. Raises ValueFault for what can't be learned
-    from, Cancelled once what was learned by then is written, WriteError.
+    log: gets a line where what was learned stays although the training was cancelled. With several ranks
+    (`runtime.distributed`), the first one writes the file. Raises ValueFault for states that nothing can be learned
+    from, Cancelled once the generator as it is by then is written, and WriteError.
     """
     ensure_free(path, GENERATOR)
     proteins = merged(protein_states)

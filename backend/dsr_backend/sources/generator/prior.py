@@ -158,7 +158,7 @@ def past_increments(chart: Chart, states: Sequence[Frames]) -> Tensor:
 
 
 def _evenly(count: int, limit: int) -> Tensor:
-    """Return the indices i8[N] of at most `most` of `count` rows, evenly spaced."""
+    """Return the indices i8[N] of at most `limit` of `count` rows, evenly spaced."""
     return torch.linspace(0, count - 1, min(count, limit)).round().long()
 
 

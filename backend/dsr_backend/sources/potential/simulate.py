@@ -146,7 +146,7 @@ class _BeadSimulation:
             self._log(f"the checkpoint can't be written: {error}")
 
     def _advance(self, dynamics: Langevin) -> float:
-        """Take the steps to the next state; their seconds."""
+        """Take the steps to the next state, and return their seconds."""
         started = time.monotonic()
         with self._forces.suitable_threads(self._options.replicas):
             for count in blocks(self._steps, STEPS_AT_ONCE):

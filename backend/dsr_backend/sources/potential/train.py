@@ -184,7 +184,7 @@ class _Trainer:
         self._network.load_state_dict(self._best_weights)
 
     def _step(self, dataset: _Part, batch: torch.Tensor) -> torch.Tensor:
-        """Train on a batch; its loss."""
+        """Train on a batch, and return its loss."""
         x = dataset.x[batch].requires_grad_(True)
         predicted = -torch.autograd.grad(
             self._potential.network_energy(x, dataset.protein).sum(), x, create_graph=True

@@ -122,7 +122,7 @@ class Dynamics:
         )
 
     def resume(self, checkpoint: Checkpoint, seed: int) -> bool:
-        """Take up a checkpoint; whether random numbers go on, too, so that the run is as if never interrupted."""
+        """Take up a checkpoint; return whether random numbers go on, too: the run is then as if never interrupted."""
         if checkpoint.platform == self.platform:
             try:
                 self.context.loadCheckpoint(checkpoint.blob)
@@ -274,7 +274,7 @@ class _Simulation:
             self._log(f"checkpoints can't be written: {error}")
 
     def _resume(self) -> tuple[int, int]:
-        """Take up the states and the checkpoint of the folder; the replica and its step."""
+        """Take up the states and the checkpoint of the folder, and return the replica and its step."""
         checkpoint = self._store.checkpoint()
         if checkpoint is None:
             raise ValueFault(f"there is no checkpoint in {self._store.folder}; simulate without resume=1")
