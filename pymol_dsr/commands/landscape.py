@@ -139,17 +139,17 @@ def plan_landscape(
             molecules = "+".join(trajectory.object for trajectory in fit.trajectories if trajectory.object)
             raise CmdException(f"{text} is a fit, and a landscape is of atoms; name its molecule, {molecules}")
     ensemble = [_read(selection, chosen.states, _self) for selection in split_by_object(chosen.objects.strip(), _self)]
-    references = split_by_object(chosen.reference, _self) if chosen.reference else []
-    known = [_read(selection, "all", _self) for selection in references]
-    matched, line = landscapes.in_common([*ensemble, *known])
-    ensemble, known = matched[: len(ensemble)], matched[len(ensemble) :]
-    request = landscapes.request_of(ensemble, known, options)
+    reference_selections = split_by_object(chosen.reference, _self) if chosen.reference else []
+    reference = [_read(selection, "all", _self) for selection in reference_selections]
+    matched, line = landscapes.in_common([*ensemble, *reference])
+    ensemble, reference = matched[: len(ensemble)], matched[len(ensemble) :]
+    request = landscapes.request_of(ensemble, reference, options)
     first = ensemble[0].atoms.object
     macro_names = [f"{first}_macro{number + 1}" for number in range(options.states)]
     occupied = sorted(set(macro_names) & set(_self.get_names("all"))) if split else []
     if occupied:
         raise CmdException(f"split 1: the scene has {', '.join(occupied)} already; delete {first}_macro* first")
-    costs = _costs(ensemble, known, session, _self) if chosen.states == "all" else None
+    costs = _costs(ensemble, reference, session, _self) if chosen.states == "all" else None
     jobs = session.jobs
     fit = jobs.new(new_fit_name(jobs.fits, f"{first}_ensemble", "objects", _self), (), Activity.LANDSCAPE)
     if line:
@@ -157,7 +157,7 @@ def plan_landscape(
 
     def work() -> EnsembleLandscape:
         with entered(jobs, fit):
-            landscape = EnsembleLandscape.of(ensemble, known, jobs.ask(fit, request), costs)
+            landscape = EnsembleLandscape.of(ensemble, reference, jobs.ask(fit, request), costs)
         for text in landscapes.summary(landscape):
             runner.say(f" {first}: {text}")
         if path:

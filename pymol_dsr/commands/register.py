@@ -31,7 +31,7 @@ from . import (  # noqa: F401 (each makes its commands)
     simulate,
     still,
 )
-from .command import COMMANDS
+from .command import COMMANDS, FOLLOWERS
 from .manage import interrupted_fits
 
 
@@ -48,20 +48,11 @@ def register_commands(_self: Any, session: Session) -> None:
         for command in commands:
             _self.auto_arg[position][command] = [lambda: Shortcut(list(words())), kind, end]
 
-    for name in ("dsr_fit", "dsr_surfaces", "dsr_continue", "dsr_fill", "dsr_sample", "dsr_morph", "dsr_simulate"):
-        _self.auto_arg[0][name] = _self.auto_arg[0]["zoom"]
-    of_a_fit = (
-        "dsr_movie",
-        "dsr_color",
-        "dsr_levels",
-        "dsr_measure",
-        "dsr_eval",
-        "dsr_export",
-        "dsr_save",
-        "dsr_still",
-    )
-    complete(0, of_a_fit, lambda: session.jobs.fits, "fit", ", ")
-    _self.auto_arg[0]["dsr_ensemble"] = _self.auto_arg[0]["zoom"]
+    of_a_selection = ("fit", "surfaces", "continue", "fill", "sample", "morph", "simulate", "ensemble")
+    for verb in of_a_selection:
+        _self.auto_arg[0][f"dsr_{verb}"] = _self.auto_arg[0]["zoom"]
+    # That of dsr_occupancy may be a fit or a selection.
+    complete(0, FOLLOWERS - {"dsr_occupancy"}, lambda: session.jobs.fits, "fit", ", ")
     complete(0, ["dsr_occupancy"], lambda: [*session.jobs.fits, *_self.get_names("objects")], "fit or object", ", ")
     complete(0, ["dsr_restore"], lambda: session.light.coarse, "coarse movie", "")
     complete(0, ["dsr_delete"], lambda: session.jobs.fits, "fit", "")

@@ -33,7 +33,7 @@ def file_state(path: str, most: int) -> tuple[int, int]:
         # A pipe would be waited for, a device read without end.
         raise ReadError(None, f"{path} can't be read: it is no regular file")
     if status.st_size > most:
-        raise ReadError(None, f"{path} has {status.st_size} bytes, and a fit has at most {most}")
+        raise ReadError(None, f"{path} has {status.st_size} bytes, and {most} is the most")
     return status.st_mtime_ns, status.st_size
 
 

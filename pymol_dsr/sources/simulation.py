@@ -51,9 +51,8 @@ def run_simulation(
 ) -> messages.SourceResult:
     """Prepare a molecule, say how long its simulation takes, and simulate it; its states are loaded as they arrive.
 
-    progress: prints the lines of its progress where nobody watches the scene.
-
-    Raises Cancelled, SceneError and BackendError.
+    progress: prints the lines of its progress where nobody watches the scene. Raises Cancelled, SceneError and
+    BackendError.
     """
     job, options = work.job, work.options
     if options.model != ALL_ATOMS:
@@ -158,7 +157,7 @@ def _origin(work: SimulationWork) -> JsonObject:
 
 
 def _seconds(prepared: messages.PreparedMolecule, options: SimulationOptions) -> float:
-    """Seconds that the states which are not there yet take."""
+    """Return the seconds that the states take which are not there yet."""
     every_ns = 1e-3 * options.every
     left = max(0, options.states * options.replicas - prepared.states_kept) * every_ns
     seconds = 86400.0 * left / prepared.ns_a_day

@@ -16,7 +16,7 @@ from ...fits.fit import Activity, Fit
 from ...shared import plots
 from ...shared.options import BASELINES, EvaluationOptions, FieldOptions
 from ...shared.plots import BLUE
-from ...shared.scoring import FIELD
+from ...shared.scoring import FIELD, TRAINING
 from ..charts import Chart, Line, Plot
 from ..widgets import flow, narrow, save_table
 from .fit_page import FitPage
@@ -65,10 +65,10 @@ class QualityTab(FitPage):
 
         self.follow_choices()
         self.metric.currentIndexChanged.connect(self.draw)
-        self.button.clicked.connect(self.measure)
+        self.button.clicked.connect(self.compare)
         self.save.clicked.connect(self.save_table)
 
-    def measure(self) -> None:
+    def compare(self) -> None:
         """Compare the fit with surfaces by PyMOL, or cancel that."""
         fit = self.fit_or_cancel()
         if fit is None:
@@ -130,10 +130,10 @@ def plot_of(rows: Sequence[StateScores], metric: str, fitted_range: tuple[float,
         chosen = [r for r in rows if r.method == baseline.method]
         if chosen:
             lines.append(Line(baseline.method, _points(chosen, metric), baseline.color, baseline.line != "-"))
-    unfitted = [r for r in field_rows if r.group != "training"]
+    unfitted = [r for r in field_rows if r.group != TRAINING]
     if unfitted:
         lines.append(Line("field", _points(unfitted, metric), BLUE))
-    fitted = [r for r in field_rows if r.group == "training"]
+    fitted = [r for r in field_rows if r.group == TRAINING]
     if fitted:
         lines.append(Line("field, fitted", _points(fitted, metric), dots=True))
     return Plot(tuple(lines), "state", METRICS[metric], shaded)

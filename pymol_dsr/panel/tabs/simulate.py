@@ -149,7 +149,7 @@ class SimulateTab(QtWidgets.QWidget):
         return KINDS[self.source.currentIndex()]
 
     def refresh(self) -> None:
-        """Offer the molecules of the scene and the potentials in the folder, where these have changed."""
+        """Offer the molecules of the scene and the models that the source takes, where these have changed."""
         kind, counts = self.kind(), molecules(self.panel.cmd)
         settings = self.panel.session.settings
         models = (

@@ -295,7 +295,7 @@ def unreadable(folder):
         "/dev/zero": "can't be read: it is no regular file",
         str(folder / "folder"): "can't be read: it is no regular file",
         str(folder / "loop"): f"can't be read: {os.strerror(errno.ELOOP)}",
-        str(folder / "huge"): f"has {6 * 2**30} bytes, and a fit has at most {2**30}",
+        str(folder / "huge"): f"has {6 * 2**30} bytes, and {2**30} is the most",
         "/proc/self/mem": "can't be read",
         "/" + "x" * 300: f"can't be read: {os.strerror(errno.ENAMETOOLONG)}",
         "/a\0b": "",

@@ -204,7 +204,7 @@ def _atoms_of(topology: Any) -> dict[int, set[str]]:
 
 
 def _added(before: dict[int, set[str]], topology: Any, molecule: Molecule) -> tuple[str, ...]:
-    """Lines that list the atoms that were added, by residue, and count the hydrogens."""
+    """Return lines that list the atoms that were added, by residue, and count the hydrogens."""
     labels = _labels(molecule)
     lines, hydrogens, old = [], 0, 0
     for residue in topology.residues():
@@ -221,7 +221,7 @@ def _added(before: dict[int, set[str]], topology: Any, molecule: Molecule) -> tu
 
 
 def _labels(molecule: Molecule) -> list[tuple[str, str, str]]:
-    """Chain, number and name of each residue."""
+    """Return chain, number and name of each residue."""
     rows = zip(
         residue_indices(molecule).tolist(),
         molecule.chains,
