@@ -92,6 +92,14 @@ def test_the_reference_against_itself_is_perfect_and_baselines_stand_beside():
     assert rows["bootstrap"].recall > 0.0
 
 
+def test_the_distance_in_the_plane_is_an_rmsd():
+    """All states moved by 0.5 Å RMSD along the reference's first component."""
+    states = statistics.superposed_on_mean(ensemble())
+    first = statistics.PrincipalPlane.of(states).axes[0].reshape(-1, 3)
+    moved = states + 0.5 * np.sqrt(len(first)) * first
+    assert metrics.compare_ensembles(moved, states).pca_w2 == pytest.approx(0.5, abs=0.02)
+
+
 def test_ensembles_of_other_atoms_are_refused_with_both_numbers():
     with pytest.raises(ValueError, match="3 states of 12 atoms and 3 of 11"):
         metrics.compare_ensembles(ensemble(3), ensemble(3)[:, :11])

@@ -195,6 +195,9 @@ def test_runs_that_differ_have_a_floor_of_their_own():
     shape = shapes()[:, :, None] + 0.3 * np.random.default_rng(0).normal(size=(300, 2, RESIDUES, 1, 3))
     disjoint = landscape([shape[:, 0], shape[:, 1]], LandscapeOptions(states=2, ordered="0"))
     assert disjoint.run_floor > 0.9 and disjoint.floor < 0.3
+    # One run that changes its shape halfway.
+    joined = landscape([np.concatenate([shape[:, 0], shape[:, 1]])], LandscapeOptions(states=2, ordered="0"))
+    assert joined.floor > 0.9
 
 
 def test_several_runs_are_not_joined_end_to_start():

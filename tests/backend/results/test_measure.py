@@ -101,10 +101,12 @@ def test_what_is_selected_and_what_is_not_add_up(pair):
     assert inner.selection_volume > 1.2 * measure_surface(pair, 2.0, selection=larger_atoms).selection_volume
 
 
-def test_blocks_that_are_skipped_hold_nothing(pair, monkeypatch):
-    smaller_atoms = np.arange(pair.motion.atoms.shape[1]) % 7 == 0
-    radii = np.where(smaller_atoms, 1.2, 1.9).astype(np.float32)
-    masks = {"selection": smaller_atoms, "pocket": corners(pair), "radii": radii, "resolution": 0.25}
+@pytest.mark.parametrize(("selected_radius", "other_radius"), [(1.2, 1.9), (3.0, 1.0)])
+def test_blocks_that_are_skipped_hold_nothing(pair, monkeypatch, selected_radius, other_radius):
+    """Also where a large sphere is nearest to places that a small one's centre is far nearer to."""
+    chosen = np.arange(pair.motion.atoms.shape[1]) % 7 == 0
+    radii = np.where(chosen, selected_radius, other_radius).astype(np.float32)
+    masks = {"selection": chosen, "pocket": corners(pair), "radii": radii, "resolution": 0.25}
     quick = measure_surface(pair, 2.0, **masks)
     monkeypatch.setattr(measure, "BLOCK", 1)
     monkeypatch.setattr(measure, "SLACK", 1e9)

@@ -241,6 +241,19 @@ def test_bodies_and_cavities_are_kept():
     assert is_closed(shell.faces)
 
 
+def test_a_cavity_needs_no_atom():
+    """A shell beside a ball: its atom is nearer to the outer wall, so none is nearest to the inner one."""
+    ball = torch.tensor([20.0, 0.0, 0.0])
+    walls_and_ball = Formula(
+        lambda x: torch.minimum((x.norm(dim=1) - 4.5).abs() - 1.5, (x - ball).norm(dim=1) - 3.0),
+        [[-7] * 3, [24, 7, 7]],
+        atoms=np.array([[5.5, 0, 0], [20, 0, 0]], np.float32),
+    )
+    mesh = extract_mesh(walls_and_ball, 1.0)
+    assert mesh.islands_dropped == 0
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * (6**3 - 3**3 + 3**3), rel=1e-2)
+
+
 def test_bodies_without_atoms_are_dropped_where_atoms_are_known():
     spheres = SPHERE, ((20.0, 0.0, 0.0), 3.0)
     one_atom = np.zeros((1, 3), np.float32)

@@ -119,6 +119,8 @@ def test_weights_that_do_not_fit(weights, message):
 def test_the_boundary_of_a_percentage_is_the_surface_of_one_state():
     assert iso_value(50, 2) == 0.25 and iso_value(51, 2) == 0.75 and iso_value(10, 2) == 0.25
     assert iso_value(50, 100) == pytest.approx(0.495) and iso_value(100, 4) == pytest.approx(0.875)
+    # 0.01 · 7 · 100 is a little above 7 in floats, and is no eighth state.
+    assert iso_value(7, 100) == pytest.approx(0.065)
 
 
 def test_states_that_only_tumble_are_told_from_states_that_change():

@@ -40,6 +40,15 @@ def test_a_growing_ball_moves_outwards():
     assert normal_velocity(field, 3.0, mesh.points).mean() == pytest.approx(0.5, abs=0.05)
 
 
+def test_a_surface_that_is_held_between_two_runs_does_not_move():
+    """In the middle, the last state of one run gives way to the first of the next: a jump, and no motion."""
+    radii = {1: 5.0, 2: 6.0, 3: 5.0, 4: 6.0}
+    growing_twice = fit([ball(k, radius, subdivisions=3) for k, radius in radii.items()], breaks=(2,))
+    points = extract_mesh(growing_twice, 2.5, resolution=1.0).points
+    assert len(points) and not normal_velocity(growing_twice, 2.5, points).any()
+    assert normal_velocity(growing_twice, 2.0, points).mean() == pytest.approx(1.0, abs=0.1)
+
+
 def test_one_state_and_an_empty_mesh_do_not_move():
     resting = fit([ball(1, atoms=cloud())])
     points = np.array([[6.0, 0.0, 0.0]], np.float32)

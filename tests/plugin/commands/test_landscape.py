@@ -84,6 +84,13 @@ def test_a_gap_is_no_bond_and_calpha_alone_is_enough(peptide):
     assert request_of([residues(peptide, "pep")], [], LandscapeOptions()).coordinates.shape == (6, 8, 1, 3)
 
 
+def test_another_chain_is_no_bond_however_near(peptide):
+    peptide.alter("pep and resi 6-9", "chain = 'Z'")
+    peptide.sort("pep")
+    request = request_of([residues(peptide, "pep")], [], LandscapeOptions())
+    assert request.follows is not None and request.follows.tolist() == [0, 1, 1, 1, 1, 0, 1, 1, 1]
+
+
 def test_a_reference_of_one_state_is_the_native_one(peptide):
     listed = residues(peptide, "pep")
     request = request_of([listed], [residues(peptide, "pep", "3")], LandscapeOptions())
@@ -184,7 +191,9 @@ def test_a_landscape_against_a_reference(trpcage, tmp_path, capfd):
     with open(file, newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 160 and rows[41]["state"] == "42"
-    assert float(rows[41]["axis_1"]) == pytest.approx(axes_point[0]) and int(rows[41]["macrostate"]) in (0, 1, 2, 3)
+    assert float(rows[41]["axis_1"]) == pytest.approx(axes_point[0])
+    # From 1, as in the names of their objects; 0 is none.
+    assert [int(row["macrostate"]) for row in rows] == (result.macrostate + 1).tolist()
     names = {path.name for path in tmp_path.iterdir()} - {"home"}
     assert names >= {"hot.csv", "hot_residues.csv", "hot_timescales.csv", "hot_scores.csv", "hot_figures.csv"}
     with open(tmp_path / "hot_figures.csv", newline="") as stream:

@@ -270,6 +270,15 @@ def test_a_map_at_the_surface_wherever_both_were_moved(cmd, movie):
     assert "no vertex has a value" in refused(cmd, dsr_color, "out", "map", map="m")
 
 
+def test_a_map_of_several_states_goes_along_with_the_movie(cmd, movie):
+    for state, factor in ((1, 1.0), (2, -1.0)):
+        put_map(cmd, "m", origin=(-8.0, -8.0, -8.0), shape=(23, 23, 23), state=state, factor=factor)
+    color(cmd, "out", "map", map="m", minimum=-40, maximum=40, palette="black_white")
+    for state, factor in ((1, 1.0), (2, -1.0)):
+        corners = colors_shown(cmd, "out", state)
+        np.testing.assert_allclose(corners[:, 1], (factor * linear(*corners[:, 9:].T) + 40) / 80, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -24,6 +24,14 @@ def test_fractional_states_go_on_in_the_future():
     ]
 
 
+@pytest.mark.parametrize(("count", "names"), [(200, ["out"]), (201, ["out_01", "out_02"])])
+def test_a_long_movie_goes_into_numbered_objects(count, names):
+    trajectory = Trajectory("", "pep", "pep", None, [1.0, 500.0])
+    states = timeline.plan(trajectory, range(1, count + 1), "out")
+    assert list(dict.fromkeys(state.object for state in states)) == names
+    assert [state.object for state in states].count(names[0]) == 200
+
+
 def test_movies_have_as_many_triangles_as_load_fluently():
     assert timeline.fluent_triangles(5) == timeline.fluent_triangles(17) == 50_000
     assert 15_000 < timeline.fluent_triangles(79) < 17_000

@@ -156,6 +156,14 @@ def test_state_matrices_are_part_of_the_motion(peptide):
     assert_shown(peptide, surface, "pep", 2, within=2e-5)
 
 
+def test_a_state_matrix_turns_as_pymol_does(peptide):
+    x, y, z = coordinates(peptide, "pep", 2).T
+    peptide.set("matrix_mode", 1)
+    # A quarter of a turn about z, and 7 Å along x.
+    peptide.transform_object("pep", [0, -1, 0, 7, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], state=2)
+    np.testing.assert_allclose(surface_at(peptide, "pep", 2).atoms, np.stack([7 - y, x, z], 1), atol=1e-4)
+
+
 def test_states_come_as_they_are_made_and_all_of_them(peptide):
     source = extract.read_source("pep", "1-5:2", _self=peptide)
     surfaces = {s.state: s for s in workers.compute_surfaces(source, 2)}

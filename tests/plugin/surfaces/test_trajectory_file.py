@@ -25,6 +25,7 @@ from support.scene import coordinates
 
 files = pytest.importorskip("MDAnalysisTests.datafiles")
 mda = pytest.importorskip("MDAnalysis")
+libdcd = pytest.importorskip("MDAnalysis.lib.formats.libdcd")
 
 # MDAnalysis warns of much that these files lack.
 pytestmark = pytest.mark.filterwarnings("ignore:::MDAnalysis")
@@ -174,6 +175,25 @@ def test_tng_positions_are_those_of_the_same_trajectory_as_dcd(tmp_path):
     for state in STATES:
         assert np.abs(dcd_file.read(state)).max() > 10
         assert np.abs(file.read(state) - dcd_file.read(state)).max() < 0.02
+
+
+@pytest.mark.parametrize("written", [lambda degrees: degrees, lambda degrees: np.cos(np.radians(degrees))])
+def test_the_cell_of_a_dcd_file_may_have_angles_in_degrees_or_cosines(tmp_path, written):
+    """In the order of CHARMM: A, γ, B, β, α, C."""
+    lengths, (alpha, beta, gamma) = np.array([30.0, 40.0, 50.0]), (70.0, 80.0, 100.0)
+    path = str(tmp_path / "cell.dcd")
+    with libdcd.DCDFile(path, "w") as file:
+        file.write_header("", 2, 0, 1, 1.0, 1)
+        numbers = [lengths[0], written(gamma), lengths[1], written(beta), written(alpha), lengths[2]]
+        file.write(np.zeros((2, 3), np.float32), np.array(numbers))
+    trajectory = TrajectoryFile(path)
+    trajectory.read(1)
+    edges = trajectory.cell()
+    assert edges is not None
+    np.testing.assert_allclose(np.linalg.norm(edges, axis=1), lengths, rtol=1e-5)
+    cosines = (edges / lengths[:, None]) @ (edges / lengths[:, None]).T
+    for first, second, angle in ((1, 2, alpha), (0, 2, beta), (0, 1, gamma)):
+        assert np.degrees(np.arccos(cosines[first, second])) == pytest.approx(angle, abs=1e-3)
 
 
 def test_lammps_box_coordinates_become_angstrom(tmp_path):

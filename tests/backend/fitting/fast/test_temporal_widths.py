@@ -44,6 +44,14 @@ def test_a_noisy_shape_is_smoothed_and_a_growing_one_held_at_its_end():
 
 
 @pytest.mark.system
+def test_the_report_tells_the_width_past_the_ends_from_that_between_the_states(monkeypatch):
+    monkeypatch.setattr(temporal_widths, "smoothing_predicts_ends", lambda *_: False)
+    noisy = fit(breathing(7.0 + 0.3 * np.random.default_rng(1).normal(size=COUNT)))
+    assert noisy.report["smooth"] == noisy.smooth >= 1.0
+    assert noisy.report["smooth_beyond"] == noisy.smooth_beyond == 0.0
+
+
+@pytest.mark.system
 def test_a_held_out_state_lies_in_the_middle_of_a_gap():
     """The states next to it, the third ones, … are known: of two shapes in turn, these are all the other one."""
     alternating = fit(breathing([6.0 + k % 2 for k in range(COUNT)]))
@@ -90,6 +98,15 @@ def test_amid_two_states_their_volume_is_kept():
     # Past the ends a single state is held as it is.
     there_and_here.level_offset = 0.2
     assert abs(extract_mesh(there_and_here, 2.5).volume / at_state - 1.0) < 5e-3
+
+
+def test_no_volume_is_kept_across_a_cut():
+    """The nearer state is held there as it is, so the other gaps alone say the offset."""
+    there_and_here = [ball(1.0, 6.0, (-1.2, 0.0, 0.0)), ball(2.0, 6.0, (1.2, 0.0, 0.0))]
+    next_run = ball(3.0, 6.0, (1.2, 0.0, 0.0))
+    offset = fit(there_and_here).level_offset
+    assert fit([*there_and_here, next_run], breaks=(2,)).level_offset == pytest.approx(offset, rel=0.02)
+    assert fit([*there_and_here, next_run]).level_offset < 0.6 * offset
 
 
 @pytest.mark.system

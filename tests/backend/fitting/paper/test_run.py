@@ -137,6 +137,13 @@ def test_coordinates_are_taken_as_they_are():
         np.testing.assert_allclose(field.at(2.0).atoms, surfaces[1].atoms, atol=1e-3)
 
 
+def test_its_reach_is_that_of_the_state_farthest_from_its_atoms():
+    """Past it, the network's surfaces are no part of the molecule."""
+    radii = {1: 5.0, 2: 7.0, 3: 6.0}
+    surfaces = [ball(k, radius, atoms=np.zeros((1, 3)), subdivisions=3) for k, radius in radii.items()]
+    assert run.fit_trajectory(surfaces, config(), preset=BRIEF).reach == pytest.approx(7.0)
+
+
 # Families
 
 

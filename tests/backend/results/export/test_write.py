@@ -310,6 +310,9 @@ def test_an_animated_glb_shows_each_time_in_turn():
     assert times == [1, 1.5, 2, 2.5]
     for second in np.arange(0, 0.4, 0.01) + 0.005:
         assert len(seen_at(document, body, second)) == 1
+    # A viewer that does not begin again stays at the last frame.
+    [last] = seen_at(document, body, 5.0)
+    assert document["nodes"][last]["extras"]["time"] == 2.5
     # The last frame is shown as long as the others before it begins again.
     ends = [document["accessors"][sampler["input"]]["max"][0] for sampler in document["animations"][0]["samplers"]]
     assert max(ends) == pytest.approx(0.4)
