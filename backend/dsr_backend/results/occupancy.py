@@ -42,6 +42,8 @@ MIDDLE = 50.0
 TO_SAMPLES = 0.3
 # Triangles tried for each node near a surface: of AdK's, one in 700 is 0.02 to 0.16 Å off, and none has the wrong sign.
 TRIANGLES_TRIED = 4
+# Steps that the weights of all states are rounded to for their sums, about.
+WEIGHT_STEPS = 1_000_000
 # Normals are differences over so many spacings.
 NORMAL_SPACINGS = 1.5
 # The moments of all states, four numbers a node, and those of one state while they are added.
@@ -201,14 +203,26 @@ def surface_shapes(surfaces: Sequence[Surface]) -> list[OpenShape]:
     return [opening(index) for index in range(len(surfaces))]
 
 
-def iso_value(level: float, count: float) -> float:
-    """Return the occupancy on the boundary of the space that at least `level` % of `count` states fill.
+def iso_value(level: float, weights: NDArray[np.float64]) -> float:
+    """Return the occupancy on the boundary of the space that states of at least `level` % of the weight fill.
 
-    The boundary is the surface of the k-th state from outside, which is passed where k − 1 states count whole and this
-    one half.
+    weights: f8[S], 0 or more. It is half-way between two sums of weights: the largest that states can have below the
+    level, and the smallest that reaches it. With equal weights that is the surface of the k-th state from outside,
+    which is passed where k − 1 states count whole and this one half.
     """
-    rank = max(1.0, math.ceil(0.01 * level * count - 1e-6))
-    return (rank - 0.5) / count
+    steps = weights * (max(1, WEIGHT_STEPS // len(weights)) / weights.max())
+    rounded = np.rint(steps).astype(np.int64)
+    # Bit k says whether some of the states weigh k steps.
+    sums = 1
+    for weight in rounded.tolist():
+        sums |= sums << weight
+    # A sum that is the level may be rounded to less. Errors of many states cancel out.
+    tolerance = 3.0 * float(np.linalg.norm(steps - rounded)) + 1e-6 * float(steps.max())
+    reached = max(1, math.ceil(0.01 * level * float(rounded.sum()) - tolerance))
+    below = (sums & ((1 << reached) - 1)).bit_length() - 1
+    at_least = sums >> reached
+    smallest = reached + (at_least & -at_least).bit_length() - 1
+    return 0.5 * (below + smallest) / float(rounded.sum())
 
 
 def occupancy(
@@ -225,8 +239,6 @@ def occupancy(
     states, for weights that do not fit, or where no place is filled in half of the states, and Cancelled.
     """
     fractions = _fractions(len(shapes), weights)
-    # States of very different weights count as fewer.
-    count = 1.0 / float((fractions**2).sum())
     total = _Sum(options.resolution)
     reference: NDArray[np.float32] | None = None
     deviations: list[tuple[float, float]] = []
@@ -244,7 +256,7 @@ def occupancy(
                 moved = (atoms.astype(np.float64) - reference) ** 2
                 deviations.append((float(np.sqrt(moved.sum(1).mean())), rmsd(atoms, reference)))
             _step(progress, cancelled, 0.75 * (index + 1) / len(shapes))
-    middle = _level_surface(total, MIDDLE, count)
+    middle = _level_surface(total, MIDDLE, fractions)
     if not len(middle.points):
         raise ValueError(
             f"no place is filled in half of the {len(shapes)} states: superpose them first, or choose states alike"
@@ -253,7 +265,7 @@ def occupancy(
     nearest = NearestPoints(torch.from_numpy(middle.points))
     surfaces = []
     for level in options.levels:
-        surface = _level_surface(total, level, count)
+        surface = _level_surface(total, level, fractions)
         if len(surface.points):
             vertex = nearest(torch.from_numpy(surface.points))[1][:, 0].numpy()
             surface = replace(surface, spread=spread[vertex])
@@ -357,10 +369,13 @@ def _first_index(lattice: Lattice) -> NDArray[np.int64]:
     return index
 
 
-def _level_surface(total: _Sum, level: float, count: float) -> LevelSurface:
-    """Return the surface of one level without spread; without points where no place reaches the level."""
+def _level_surface(total: _Sum, level: float, fractions: NDArray[np.float64]) -> LevelSurface:
+    """Return the surface of one level without spread; without points where no place reaches the level.
+
+    fractions: f8[S], the weights of the states.
+    """
     spacing = total.lattice.spacing
-    value = iso_value(level, count)
+    value = iso_value(level, fractions)
     values = total.distance_of_rank(value)
     points, faces = marching_cubes(values)
     if len(points):

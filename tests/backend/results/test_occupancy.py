@@ -102,6 +102,13 @@ def test_weights_choose_between_the_states():
     heavy = occupancy(two_fields(), options, weights=[3.0, 1.0])
     # Three quarters of the weight fill the first ball, as much as 50 % of it asks for.
     assert heavy.surfaces[0].points[:, 0].max() < RADIUS + SHIFT - 1
+    # The heavier ball has enough of the weight for 50 %, and in the second case for 90 %.
+    for weights in ([0.6, 0.4], [0.9, 0.1]):
+        middle = occupancy(two_fields(), options, weights=weights).surfaces[0]
+        assert middle.volume == pytest.approx(BALL, rel=6e-3)
+    common = occupancy(two_fields(), OccupancyOptions(levels=(90, 100), resolution=0.5), weights=[0.9, 0.1])
+    lens = math.pi * (4 * RADIUS + SHIFT) * (2 * RADIUS - SHIFT) ** 2 / 12
+    assert [surface.volume for surface in common.surfaces] == pytest.approx([BALL, lens], rel=6e-3)
     weighted = occupancy(two_fields(), options, weights=[1.0, 0.0])
     assert [surface.volume for surface in weighted.surfaces] == pytest.approx([BALL, BALL], rel=6e-3)
     assert weighted.surfaces[0].spread.max() == 0.0
@@ -117,10 +124,27 @@ def test_weights_that_do_not_fit(weights, message):
 
 
 def test_the_boundary_of_a_percentage_is_the_surface_of_one_state():
-    assert iso_value(50, 2) == 0.25 and iso_value(51, 2) == 0.75 and iso_value(10, 2) == 0.25
-    assert iso_value(50, 100) == pytest.approx(0.495) and iso_value(100, 4) == pytest.approx(0.875)
+    two, three, four, hundred = (np.full(count, 1.0 / count) for count in (2, 3, 4, 100))
+    assert iso_value(50, two) == 0.25 and iso_value(51, two) == 0.75 and iso_value(10, two) == 0.25
+    assert iso_value(50, hundred) == pytest.approx(0.495) and iso_value(100, four) == pytest.approx(0.875)
     # 0.01 · 7 · 100 is a little above 7 in floats, and is no eighth state.
-    assert iso_value(7, 100) == pytest.approx(0.065)
+    assert iso_value(7, hundred) == pytest.approx(0.065)
+    assert iso_value(100, three) == pytest.approx(2.5 / 3) and iso_value(33.3333, three) == pytest.approx(0.5 / 3)
+
+
+@pytest.mark.parametrize(
+    "weights, level, below, reaching",
+    [
+        ([0.6, 0.4], 50, 0.4, 0.6),
+        ([0.6, 0.4], 60, 0.4, 0.6),
+        ([0.6, 0.4], 61, 0.6, 1.0),
+        ([0.95, 0.05], 95, 0.05, 0.95),
+        ([0.95, 0.05], 100, 0.95, 1.0),
+        ([0.5, 0.3, 0.2], 50, 0.3, 0.5),
+    ],
+)
+def test_the_boundary_with_unequal_weights_lies_between_two_of_their_sums(weights, level, below, reaching):
+    assert iso_value(level, np.array(weights)) == pytest.approx((below + reaching) / 2, abs=1e-4)
 
 
 def test_states_that_only_tumble_are_told_from_states_that_change():
