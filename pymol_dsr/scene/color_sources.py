@@ -49,7 +49,7 @@ def color_source(
     if not movie.has_atoms:
         raise SceneError(f"by {by}: the fit {movie.fit.name} holds no atoms; take speed, velocity, map or a colour")
     if by == "values":
-        return _table_values(movie, file), None
+        return _table_values(movie, file, _self), None
     if by == "motion":
         return lambda _, mesh: mesh.blend(_rmsf(movie, jobs)), None
     values = atom_values(movie.trajectory, by, _self)
@@ -150,10 +150,15 @@ def _map_values(movie: KeptMovie, map: str, _self: Any) -> tuple[Values, ColorSc
     return values, scale
 
 
-def _table_values(movie: KeptMovie, file: str) -> Values:
-    assert movie.trajectory.atoms is not None, "color_source has checked that the fit has atoms"
+def _table_values(movie: KeptMovie, file: str, _self: Any) -> Values:
+    present = atoms.PresentAtoms.of(movie.trajectory, _self)
+    if present.change:
+        raise SceneError(f"by values: {present.change}")
+    # Numbers of atoms as the user sees them; where the molecule is not in the scene, those that it was fitted with.
+    indices = movie.trajectory.atoms if present.indices is None else present.indices
+    assert indices is not None, "color_source has checked that the fit has atoms"
     times = [mesh.state.time for mesh in movie.meshes]
-    table = values_over_time(read_values(file), movie.trajectory.atoms, times)
+    table = values_over_time(read_values(file), indices, times)
     if np.isnan(table).all():
         raise SceneError(f"{file}: none of its atoms is in the fit {movie.fit.name}; index is PyMOL's, from 1")
     return lambda number, mesh: mesh.blend(table[number])

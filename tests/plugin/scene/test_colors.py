@@ -27,6 +27,7 @@ from pymol_dsr.session import session_of
 from pymol_dsr.shared import messages
 from pymol_dsr.shared.mesh import Mesh
 from pymol_dsr.shared.options import FieldOptions, MeshOptions
+from pymol_dsr.surfaces.identity import read_identity
 from pymol_dsr.surfaces.object_session import read_object_session
 from support.maps import linear, put_map
 from support.meshes import mesh_result, triangles_of
@@ -250,6 +251,26 @@ def test_values_over_time(cmd, movie, tmp_path):
     assert halves(cmd, 2)[1] == (1, 1, 1)
     path.write_text("state,index,value\n1,77,0\n")
     assert "none of its atoms is in the fit mol_dsr" in refused(cmd, dsr_color, "out", "values", file=str(path))
+
+
+def test_the_index_of_a_table_is_the_present_one(cmd, movie, tmp_path):
+    cmd.alter("mol", "ID = index")
+    movie.trajectory.identity = read_identity("mol", movie.trajectory.atoms, cmd)
+    path = tmp_path / "v.csv"
+    # An atom that PyMOL sorts before the fitted ones.
+    cmd.pseudoatom("mol", pos=(0, 0, 9), name="A0", resi="0")
+    cmd.alter("mol and resi 0", "ID = 9")
+    path.write_text("state,index,value\n1,1,7\n1,2,0\n1,3,1\n")
+    arguments = {"file": str(path), "palette": "black_white", "minimum": 0, "maximum": 1}
+    color(cmd, "out", "values", **arguments)
+    assert halves(cmd) == [(0, 0, 0), (1, 1, 1)]
+    cmd.remove("name A1")
+    assert "by values: mol is not in the scene as it was" in refused(cmd, dsr_color, "out", "values", **arguments)
+    # Without the molecule, the atoms have the numbers that they were fitted with.
+    cmd.delete("mol")
+    path.write_text("state,index,value\n1,1,0\n1,2,1\n")
+    color(cmd, "out", "values", **arguments)
+    assert halves(cmd) == [(0, 0, 0), (1, 1, 1)]
 
 
 def test_a_map_at_the_surface_wherever_both_were_moved(cmd, movie):
