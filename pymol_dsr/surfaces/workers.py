@@ -31,6 +31,8 @@ MOST_OPEN_EDGES = 0.01
 # Fraction of the volume of its atoms' spheres below which a surface does not enclose them. PyMOL's usual surfaces have
 # 0.85 (single atoms) to 1.5.
 LEAST_FILLING = 0.75
+# Å; around larger spheres alone, as coarse-grained beads are, PyMOL makes no triangles with a small solvent_radius.
+LARGE_RADIUS = 2.5
 # Seconds for a worker that has closed its pipe to end by itself.
 ENDING_SECONDS = 5.0
 # Seconds between two looks at whether the user has cancelled.
@@ -192,10 +194,11 @@ class SurfaceWorker:
         result, arrays = self.ask("surface", {}, {"atoms": xyz})
         mesh = Mesh.from_arrays(arrays)
         if not len(mesh.faces):
-            raise ExtractError(
-                f"state {time:g}: PyMOL's surface of {self.source.selection} has no triangles; "
-                "surface_quality 0 and solvent_radius 1.4 may help"
-            )
+            radius = self.source.mean_radius()
+            remedy = "surface_quality 0 and solvent_radius 1.4 may help"
+            if radius > LARGE_RADIUS:
+                remedy = f"solvent_radius {radius:.1f} may help, which is the mean van der Waals radius of its atoms"
+            raise ExtractError(f"state {time:g}: PyMOL's surface of {self.source.selection} has no triangles; {remedy}")
         if not (np.isfinite(mesh.points).all() and np.isfinite(mesh.normals).all()):
             raise ExtractError(
                 f"state {time:g}: PyMOL's surface of {self.source.selection} has points that are "

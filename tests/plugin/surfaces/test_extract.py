@@ -121,6 +121,17 @@ def test_surface_settings_of_the_user_count(peptide, key, value, owner):
     assert_shown(peptide, changed, "pep", 1)
 
 
+@pytest.mark.parametrize("radius", [3.2, 4.7])
+def test_large_beads_without_triangles_are_named_with_a_setting_that_gives_them(cmd, radius):
+    for number in range(10):
+        cmd.pseudoatom("beads", pos=(4.5 * number, 0.5 * (number % 2), 0.0), resi=str(number), vdw=radius)
+    with pytest.raises(ExtractError, match=f"no triangles; solvent_radius {radius} may help"):
+        surface_at(cmd, "beads", 1)
+    cmd.set("solvent_radius", radius, "beads")
+    sphere = 4 / 3 * np.pi * radius**3
+    assert 0.8 * 4.5 * 9 * np.pi * radius**2 < signed_volume(surface_at(cmd, "beads", 1)) < 10 * sphere
+
+
 def test_part_of_an_object_is_a_closed_surface(peptide):
     surface = surface_at(peptide, "pep and resi 1-4", 1)
     edges = np.sort(surface.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
