@@ -389,7 +389,7 @@ def export_meshes(
     if field.steady and surface.appearance.steady is None:
         say(f" {fit.name}: {STEADY}")
     first, last = min(trajectory.states), max(trajectory.states)
-    if any(not first <= time <= last for time in chosen):
+    if not fit.is_loop(trajectory) and any(not first <= time <= last for time in chosen):
         print(f" {fit.name}: states past the fitted {first:g} to {last:g} are extrapolated")
     return written
 

@@ -148,7 +148,7 @@ def plan_movie(
             f"'dsr_movie {fit.name}{member}, movie=0' loads its surface"
         )
     object = _self.get_legal_name(options.object or default_name(fit, field))
-    movie_states = timeline.plan(trajectory, time_points, object)
+    movie_states = timeline.plan(trajectory, time_points, object, loop=fit.is_loop(trajectory))
     movie_objects.check_movie_names(movie_states, object, _self)
     options = dataclasses.replace(options, object=object)
     text = times if isinstance(times, str) else format_states(times)

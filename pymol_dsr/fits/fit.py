@@ -224,6 +224,11 @@ class Fit:
         """Return the backend's report of one trajectory; None where there is none yet."""
         return self.report.members().get(trajectory.name) if self.report.whole else None
 
+    def is_loop(self, trajectory: Trajectory) -> bool:
+        """Whether the first state of one trajectory follows its last one again, so that no time is past them."""
+        report = self.trajectory_report(trajectory)
+        return report is not None and bool(report.loop)
+
     def warn(self, line: str, owner: str = "") -> None:
         """Print a warning, and keep it for the window. owner: the trajectory that it is of, empty for the fit."""
         self.warnings.append(f"{owner}: {line}" if owner else line)

@@ -32,19 +32,20 @@ class MovieState:
     future: bool
 
 
-def plan(trajectory: Trajectory, times: Sequence[float], object: str) -> list[MovieState]:
+def plan(trajectory: Trajectory, times: Sequence[float], object: str, *, loop: bool = False) -> list[MovieState]:
     """Assign a state of an object to each time.
 
     Whole times keep their number, so that the molecule plays along; otherwise states count from 1. Times
-    outside the fitted states go into `<object>_future`, whose states go on where the others end.
+    outside the fitted states go into `<object>_future`, whose states go on where the others end; in a loop there are
+    none.
     """
     are_integers = all_whole(times)
     first, last = min(trajectory.states), max(trajectory.states)
     states = []
     counts = {False: 0, True: 0}
-    totals = {future: sum((not first <= time <= last) == future for time in times) for future in (False, True)}
-    for number, time in enumerate(times, 1):
-        future = not first <= time <= last
+    are_future = [not (loop or first <= time <= last) for time in times]
+    totals = {future: are_future.count(future) for future in (False, True)}
+    for number, (time, future) in enumerate(zip(times, are_future, strict=True), 1):
         name = f"{object}_future" if future else object
         if totals[future] > STATES_PER_OBJECT:
             name += f"_{counts[future] // STATES_PER_OBJECT + 1:02d}"

@@ -7,7 +7,9 @@ from typing import Any
 from ..fields.base import Field
 
 
-def breaks_entry(field: Field) -> dict[str, Any]:
-    """Return the last state before each cut as `breaks`; no entry without cuts."""
-    breaks = field.motion.kernel.breaks
-    return {"breaks": [field.states[first - 1] for first in breaks]} if breaks else {}
+def runs_entries(field: Field) -> dict[str, Any]:
+    """Return the last state before each cut as `breaks` and a closed run as `loop`; no entry without them."""
+    kernel = field.motion.kernel
+    if kernel.period is not None:
+        return {"loop": True}
+    return {"breaks": [field.states[first - 1] for first in kernel.breaks]} if kernel.breaks else {}

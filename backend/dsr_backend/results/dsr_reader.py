@@ -212,6 +212,9 @@ def _read_geometry(record: _FieldRecord) -> _Geometry:
     if not (extent[0] <= extent[1]).all():
         raise CheckpointError(f"a box from {extent[0].tolist()} to {extent[1].tolist()} Å is none")
     report = dict(entries["report"])
+    if motion.kernel.period is not None:
+        # Early reports do not say it.
+        report["loop"] = True
     check_number("report.area", report.get("area", 0.0))
     return motion, frame, extent, record.number("clearance"), report
 

@@ -104,6 +104,9 @@ class TrajectoryReport(Record):
     breaks: Annotated[
         tuple[float, ...] | None, Value("last states before the cuts, rising; none without cuts", sparse=True)
     ] = None
+    loop: Annotated[
+        bool | None, Value("the first state follows the last one again, so that no time is past them", sparse=True)
+    ] = None
     forecast: Annotated[str | None, Value("how motion goes on past the last state, in words")] = None
     path: Annotated[str | None, Value("file that the backend keeps", longest=4096)] = None
 

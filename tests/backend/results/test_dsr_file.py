@@ -114,7 +114,9 @@ def test_few_states_with_and_without_atoms(count, atoms):
 
 def test_a_loop_stays_one():
     fitted = fit(peptide()[:3], loop=True)
-    assert fitted.motion.kernel.period == 3.0
+    assert fitted.motion.kernel.period == 3.0 and fitted.report["loop"]
+    del fitted.report["loop"]
+    assert from_bytes(to_bytes(fitted)).report["loop"], "files of earlier versions say it, too"
     assert_same_field(fitted, from_bytes(to_bytes(fitted)), (1.0, 3.5, 7.2))
 
 

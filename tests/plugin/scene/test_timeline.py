@@ -32,6 +32,12 @@ def test_a_long_movie_goes_into_numbered_objects(count, names):
     assert [state.object for state in states].count(names[0]) == 200
 
 
+def test_a_loop_has_no_future():
+    trajectory = Trajectory("", "pep", "pep", None, [1.0, 6.0])
+    states = timeline.plan(trajectory, [5.5, 6, 6.5], "out", loop=True)
+    assert [(state.object, state.future) for state in states] == [("out", False)] * 3
+
+
 def test_movies_have_as_many_triangles_as_load_fluently():
     assert timeline.fluent_triangles(5) == timeline.fluent_triangles(17) == 50_000
     assert 15_000 < timeline.fluent_triangles(79) < 17_000

@@ -9,7 +9,7 @@ from ...fields.fast import FastField
 from ...motion.motion import Motion
 from ..config import Preset
 from ..job import FitJob
-from ..report import breaks_entry
+from ..report import runs_entries
 
 
 def report_of(
@@ -39,7 +39,7 @@ def report_of(
         "missed": None if field.held_out_error is None else round(field.held_out_error, 4),
         "forecast": _describe_forecast(motion),
         "seed": job.options.seed,
-    } | breaks_entry(field)
+    } | runs_entries(field)
 
 
 def _describe_forecast(motion: Motion) -> str:

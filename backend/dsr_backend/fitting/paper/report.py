@@ -16,7 +16,7 @@ from ...surfaces.surface import Surface, stacked_atoms
 from ..config import PaperPreset, stretch_breaks, time_axis
 from ..extents import EXTENT_MARGIN, clearance_of, reach_of
 from ..job import FitJob
-from ..report import breaks_entry
+from ..report import runs_entries
 from .points import state_times
 from .train import TrainingResult
 
@@ -77,7 +77,7 @@ def build_field(
     field = PaperField(network, z, scale, motion, frame, extent, max(map(clearance_of, surfaces)), report)
     field.reach = max(reach_of(surface, job.device) for surface in surfaces)
     field.time_axis = time_axis(job.options, (surface.state for surface in surfaces))
-    report |= breaks_entry(field)
+    report |= runs_entries(field)
     return field
 
 
