@@ -16,7 +16,7 @@ from ..runtime.install import torch_index
 from ..runtime.settings import SettingsError
 from ..shared.text import error_line
 from .scene_choices import molecules
-from .widgets import Flow
+from .widgets import Flow, wrapped_label
 
 
 class FirstSteps(QtWidgets.QWidget):
@@ -26,7 +26,7 @@ class FirstSteps(QtWidgets.QWidget):
         super().__init__()
         self._panel = panel
         self._is_trying = self._is_installing = False
-        self.missing = QtWidgets.QLabel(wordWrap=True)
+        self.missing = wrapped_label()
         self.install_button = QtWidgets.QPushButton("Install here")
         self.install_button.setToolTip("Into an environment of its own, in the folder of fits (dsr_install)")
         self.install_button.clicked.connect(self.install_or_cancel)

@@ -17,7 +17,7 @@ from ..sources.jobs import TrainingErrors
 from ..sources.learning import run_learning
 from .charts import Chart, Line, Plot
 from .source_run import SourceRun
-from .widgets import fold_button, narrow, offer_beside_typed, spin, typed_combo
+from .widgets import fold_button, narrow, offer_beside_typed, spin, typed_combo, wrapped_label
 
 KIND_LABELS = {LearnOptions.kind: "a potential, to simulate with", GENERATOR: "a generator, to continue with"}
 EMPTY = "the errors of the training appear here"
@@ -54,7 +54,7 @@ class LearnBlock(QtWidgets.QWidget):
             "Goes on with the model of this name, from the same objects, for the seconds above (resume=1)"
         )
         self.curve = Chart(100, EMPTY)
-        self.notes = QtWidgets.QLabel(wordWrap=True)
+        self.notes = wrapped_label()
         self.body = QtWidgets.QWidget()
         self.body.hide()
         self._lay_out()

@@ -10,7 +10,7 @@ from pymol.Qt import QtCore, QtWidgets
 from ..analysis import measures
 from ..analysis.measures import Measurement, Residue
 from .measurement_view import MeasurementView, select_residue
-from .widgets import save_table, tone
+from .widgets import save_table, tone, wrapped_label
 
 
 class MeasuresWindow(QtWidgets.QDialog):
@@ -31,7 +31,7 @@ class MeasuresWindow(QtWidgets.QDialog):
         self.measured, self.name, self._molecule = measured, name, molecule
         self.view = MeasurementView(2, self._show_residue)
         self.view.show_measurement(measured, fitted_range)
-        self.status = QtWidgets.QLabel(wordWrap=True)
+        self.status = wrapped_label()
         save = QtWidgets.QPushButton("Save table …")
         save.setAutoDefault(False)
         save.clicked.connect(self.save_table)

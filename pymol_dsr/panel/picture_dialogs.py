@@ -8,7 +8,7 @@ from typing import Any
 from pymol.Qt import QtCore, QtWidgets
 
 from ..shared.picture_options import SIZES, FilmOptions, PictureOptions
-from .widgets import spin
+from .widgets import spin, wrapped_label
 
 AS_THE_VIEW = "as the view"
 AUTO_SECONDS = 0.0
@@ -29,7 +29,7 @@ class PictureDialog(QtWidgets.QDialog):
         for name, (width, height) in SIZES.items():
             self.size_name.addItem(f"{name} ({width} × {height})", name)
         self.ray = QtWidgets.QCheckBox("Ray-traced: slow and fine; the window waits for each picture")
-        self.summary = QtWidgets.QLabel(wordWrap=True)
+        self.summary = wrapped_label()
         self.buttons = QtWidgets.QDialogButtonBox()
         self.save = self.buttons.addButton("Save …", QtWidgets.QDialogButtonBox.ButtonRole.AcceptRole)
         self.buttons.addButton(QtWidgets.QDialogButtonBox.StandardButton.Cancel)

@@ -9,7 +9,7 @@ from pymol.Qt import QtWidgets
 from ..fits.fit import ENDED, RUNNING, Activity, Fit, Phase
 from ..fits.timing import Stage
 from ..sources.jobs import SourceJob
-from .widgets import tone
+from .widgets import tone, wrapped_label
 
 # From here on, the pace so far says how long the rest takes.
 TRUSTED_FRACTION = 0.05
@@ -20,7 +20,7 @@ class ProgressLine(QtWidgets.QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.text = QtWidgets.QLabel(wordWrap=True)
+        self.text = wrapped_label()
         self.bar = QtWidgets.QProgressBar()
         self.bar.setRange(0, 1000)
         # The text has the percentage.

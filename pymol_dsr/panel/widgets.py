@@ -228,6 +228,16 @@ def label(text: str, buddy: Any) -> Any:
     return widget
 
 
+def wrapped_label(text: str = "") -> Any:
+    """Return a label whose text goes on below.
+
+    It is as narrow as its row, where Qt's would make the window as wide as the longest name of an object in it.
+    """
+    widget = QtWidgets.QLabel(text, wordWrap=True)
+    widget.setMinimumWidth(1)
+    return widget
+
+
 def with_ending(path: str, endings: Sequence[str], usual: str = "") -> str:
     """Return a path with one of these endings, each with its dot; without one it gets `usual`, or the first one."""
     return path if path.lower().endswith(tuple(endings)) else path + (usual or endings[0])

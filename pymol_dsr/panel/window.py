@@ -34,7 +34,7 @@ from .tabs.morph import MorphTab
 from .tabs.play import PlayTab
 from .tabs.quality import QualityTab
 from .tabs.simulate import SimulateTab
-from .widgets import tone
+from .widgets import tone, wrapped_label
 
 POLL_MS = 200
 # Polls between two looks at the scene and the folder.
@@ -84,7 +84,7 @@ class Panel(QtWidgets.QDockWidget):
         }
         for name, tab in named.items():
             self.tabs.addTab(tab, name)
-        self.status = QtWidgets.QLabel(wordWrap=True)
+        self.status = wrapped_label()
         self.status.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
         self.first_steps = FirstSteps(self)
         self.progress = ProgressLine()

@@ -16,6 +16,8 @@ if IS_DARK:
 report: dict[str, Any] = {"sideways": [], "clipped": [], "squeezed": [], "widths": {}}
 # Heights of the window in points, among them those in which the bar of a page decides whether its rows wrap.
 HEIGHTS = range(480, 800, 16)
+# A word that is wider than the window of the plugin.
+NAME = "a_peptide_whose_name_is_as_long_as_those_of_files_that_a_simulation_writes"
 TEXTS = ("2,479 Å³, 1,368 Å² · exact", "2,497 Å³, 1,303 Å² · calm · colours 0.5 to 2.5 Å per state")
 
 
@@ -55,6 +57,7 @@ def steps():
         for title, page in zip(panel.tabs.titles(), panel.tabs.pages(), strict=True):
             panel.tabs.setCurrentWidget(page)
             panel.poll()
+            panel.say(f"{NAME}_dsr: the movie is loaded")
             window().resizeDocks([panel], [panel_width], QtCore.Qt.Orientation.Horizontal)
             yield 150
             area = page.parent().parent()

@@ -22,7 +22,7 @@ from ...shared.ensemble_options import LandscapeOptions, OccupancyOptions, Occup
 from ...shared.values import ValueFault
 from ..landscape_map import LandscapeMap
 from ..scene_choices import molecules, offers
-from ..widgets import offer, offer_beside_typed, save_table, spin, typed_combo
+from ..widgets import offer, offer_beside_typed, save_table, spin, typed_combo, wrapped_label
 
 NO_REFERENCE = "none"
 SPREAD_LABEL = "spread"
@@ -78,7 +78,7 @@ class EnsemblesTab(QtWidgets.QWidget):
         self.split_button.setToolTip("An object of the states of each macrostate, for dsr_fit or an occupancy")
         self.save = QtWidgets.QPushButton("Save table …")
         self.map = LandscapeMap(190)
-        self.figures = QtWidgets.QLabel(wordWrap=True)
+        self.figures = wrapped_label()
         for button in (self.split_button, self.save):
             button.setEnabled(False)
 

@@ -25,7 +25,17 @@ from ...surfaces import selections
 from ...surfaces.source import ExtractError
 from ..charts import Chart, Line, Plot
 from ..scene_choices import molecules, offers
-from ..widgets import fold_button, narrow, offer_beside_typed, question_box, quietly, spin, tone, typed_combo
+from ..widgets import (
+    fold_button,
+    narrow,
+    offer_beside_typed,
+    question_box,
+    quietly,
+    spin,
+    tone,
+    typed_combo,
+    wrapped_label,
+)
 
 TYPING_MS = 250
 AUTO = -0.1
@@ -93,7 +103,7 @@ class FitTab(QtWidgets.QWidget):
         self.states = QtWidgets.QLineEdit("all")
         self.states.setPlaceholderText("1-150, 1-79:2, 1+5+9 or all")
         self.states.setToolTip("States to fit: 1-150, 1-79:2 (every second), 1+5+9, or all")
-        self.verdict = QtWidgets.QLabel(wordWrap=True)
+        self.verdict = wrapped_label()
         self.preset = QtWidgets.QComboBox()
         self.advanced = fold_button("Advanced")
         self.smooth = spin(AUTO, 100.0, 0.1, 1, " states", "auto")
@@ -124,7 +134,7 @@ class FitTab(QtWidgets.QWidget):
         self.watch.setToolTip("The surface of the state in view, sharper and sharper (watch=1)")
         self.fit_button = QtWidgets.QPushButton("Make surface")
         self.fit_button.setToolTip("Fit these states (dsr_fit)")
-        self.question_text = QtWidgets.QLabel(wordWrap=True)
+        self.question_text = wrapped_label()
         self.replace_button = QtWidgets.QPushButton("Replace")
         self.replace_button.setToolTip("The surface of this name is kept until the new one is ready")
         self.keep_button = QtWidgets.QPushButton("Keep both")
@@ -133,7 +143,7 @@ class FitTab(QtWidgets.QWidget):
         self.play_button = QtWidgets.QPushButton("Play")
         self.play_button.setToolTip("Look at the surface at any time")
         self.play_button.setEnabled(False)
-        self.warnings = QtWidgets.QLabel(wordWrap=True)
+        self.warnings = wrapped_label()
         self.warnings.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
         self.warnings.hide()
         self.curve = Chart(130, "")

@@ -8,7 +8,7 @@ from pymol.Qt import QtWidgets
 
 from ...fits.fit import Activity, Fit, Phase, Trajectory
 from ...fits.jobs import Jobs
-from ..widgets import narrow, offer
+from ..widgets import narrow, offer, wrapped_label
 
 NO_FIT = "no surface is open: Make surface makes one, My surfaces opens an earlier one"
 
@@ -29,7 +29,7 @@ class FitPage(QtWidgets.QWidget):
             narrow(combo)
         self.button = QtWidgets.QPushButton(verb)
         self.form = QtWidgets.QFormLayout()
-        self.missing = QtWidgets.QLabel(NO_FIT, wordWrap=True)
+        self.missing = wrapped_label(NO_FIT)
         self.form.addRow("Sur&face", self.fit)
         self.form.addRow("", self.missing)
         self.form.addRow("T&rajectory", self.trajectory)

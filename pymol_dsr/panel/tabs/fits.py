@@ -20,7 +20,7 @@ from ...runtime.folders import fits_folder
 from ...shared import states
 from ...shared.fits_folder import FIT, SURFACES
 from ...shared.text import error_line
-from ..widgets import flow, question_box, with_ending
+from ..widgets import flow, question_box, with_ending, wrapped_label
 
 COLUMNS = ("Surface", "States", "When", "Size", "")
 # A size in MB that is worth naming.
@@ -96,10 +96,10 @@ class FitsTab(QtWidgets.QWidget):
         self.delete_button.setToolTip("Delete it for good, here and in the folder (dsr_delete)")
         self.save_button = QtWidgets.QPushButton("Save as …")
         self.load_button = QtWidgets.QPushButton("Load file …")
-        self.question_text = QtWidgets.QLabel(wordWrap=True)
+        self.question_text = wrapped_label()
         self.yes_button, self.no_button = QtWidgets.QPushButton("Delete"), QtWidgets.QPushButton("Keep")
         self.question = question_box(self.question_text, self.yes_button, self.no_button)
-        self.where = QtWidgets.QLabel(wordWrap=True)
+        self.where = wrapped_label()
         self.whole_sessions = QtWidgets.QCheckBox()
         self.whole_sessions.setToolTip(
             "Without it, a session file (.pse) holds fits and a coarse movie, and opening it makes the meshes again; "

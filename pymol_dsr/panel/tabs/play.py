@@ -14,7 +14,7 @@ from ...scene.color_bar import UNITS
 from ...scene.present_movie import show_state
 from ...shared.options import STATES_AFTER, FieldOptions
 from ..live import Live, LiveMesh, MeshRequest
-from ..widgets import flow, label, narrow, offer
+from ..widgets import flow, label, narrow, offer, wrapped_label
 from .fit_page import NO_FIT
 from .movie_actions import MovieActions
 from .player import Player
@@ -53,7 +53,7 @@ class PlayTab(QtWidgets.QWidget):
         self.share.setValue(50)
         self.share.setToolTip("How far towards it")
         self.player = Player(self)
-        self.message = QtWidgets.QLabel(wordWrap=True)
+        self.message = wrapped_label()
         self.message.setMinimumHeight(self.message.fontMetrics().height())
         self.controls = SurfaceControls(self, panel.cmd)
         self.follow = QtWidgets.QCheckBox("The molecule follows")

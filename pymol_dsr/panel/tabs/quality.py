@@ -18,7 +18,7 @@ from ...shared.options import BASELINES, EvaluationOptions, FieldOptions
 from ...shared.plots import BLUE
 from ...shared.scoring import FIELD, TRAINING
 from ..charts import Chart, Line, Plot
-from ..widgets import flow, narrow, save_table
+from ..widgets import flow, narrow, save_table, wrapped_label
 from .fit_page import FitPage
 
 WORDS = {"iou": "overlap (IoU)", "nc": "direction (NC)"}
@@ -52,7 +52,7 @@ class QualityTab(FitPage):
         for metric, label in METRICS.items():
             self.metric.addItem(label, metric)
         self.chart = Chart(170, EMPTY)
-        self.means = QtWidgets.QLabel(wordWrap=True)
+        self.means = wrapped_label()
 
         self.form.addRow("&States", self.states)
         self.form.addRow("Beside it", flow(*self.beside.values()))

@@ -23,7 +23,7 @@ from ..learn_block import LearnBlock
 from ..scene_choices import molecules, offers
 from ..source_kinds import KINDS, PHYSICS, SourceKind
 from ..source_run import SourceRun
-from ..widgets import ReportBox, label, narrow, offer_beside_typed, spin, typed_combo
+from ..widgets import ReportBox, label, narrow, offer_beside_typed, spin, typed_combo, wrapped_label
 
 EMPTY = "The atoms that are added, the time that it takes, and the back-test of a method stand here"
 LANDSCAPE = ("deeptime", "MDAnalysis")
@@ -75,7 +75,7 @@ class SimulateTab(QtWidgets.QWidget):
         for number, kind in enumerate(KINDS):
             self.source.addItem(kind.label)
             self.source.setItemData(number, f"{kind.hint} ({kind.command})", QtCore.Qt.ItemDataRole.ToolTipRole)
-        self.missing = QtWidgets.QLabel(wordWrap=True)
+        self.missing = wrapped_label()
         self.missing.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
         self.molecule = typed_combo("A molecule of the scene, or some of its atoms, as in: 1abc and polymer.protein")
         self.model = typed_combo("", "learn one below, or name it")
@@ -91,7 +91,7 @@ class SimulateTab(QtWidgets.QWidget):
         self.replicas = QtWidgets.QSpinBox()
         self.replicas.setRange(1, MOST_REPLICAS)
         self.replicas.setToolTip("Independent runs, an object each")
-        self.estimated = QtWidgets.QLabel(wordWrap=True)
+        self.estimated = wrapped_label()
         self.estimate_button = QtWidgets.QPushButton("Estimate")
         self.estimate_button.setToolTip("Prepares the molecule and times a few steps here; nothing is simulated")
         self.button = QtWidgets.QPushButton("Start")
