@@ -141,11 +141,19 @@ def _map_values(movie: KeptMovie, map: str, _self: Any) -> tuple[Values, ColorSc
     matrix = placement.object_matrix(movie.trajectory.object, _self)
 
     def values(_: int, mesh: KeptMesh) -> NDArray[np.float32]:
-        # A map of one state stands still; one of more goes along with the movie.
-        grid = grids[min(mesh.state.state, len(grids)) - 1]
-        if grid is None:
-            return np.full(len(mesh.points), np.nan, np.float32)
-        return grid.sample(placement.transform(mesh.points, matrix))
+        points = placement.transform(mesh.points, matrix)
+
+        def of_state(number: int) -> NDArray[np.float32]:
+            grid = grids[number - 1]
+            return np.full(len(points), np.nan, np.float32) if grid is None else grid.sample(points)
+
+        # The states of a map are those of the molecule, unless there is one for each of the movie.
+        is_of_movie = len(grids) == max(known.state.state for known in movie.meshes)
+        place = min(max(mesh.state.state if is_of_movie else mesh.state.time, 1), len(grids))
+        before, fraction = int(place), place - int(place)
+        if not fraction:
+            return of_state(before)
+        return ((1.0 - fraction) * of_state(before) + fraction * of_state(before + 1)).astype(np.float32)
 
     return values, scale
 

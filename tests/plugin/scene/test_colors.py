@@ -20,6 +20,7 @@ from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
 from pymol_dsr.scene import color_bar, movie_objects, palettes, placement, timeline
 from pymol_dsr.scene.bar_title import bar_title, enabled_bars, missing_bars, titled_bars
 from pymol_dsr.scene.kept_movies import KeptMovie
+from pymol_dsr.scene.maps import Lattice, load_values
 from pymol_dsr.scene.objects import SceneError
 from pymol_dsr.scene.palettes import VIRIDIS, ColorScale
 from pymol_dsr.scene.user_settings import ColorRequest, follow_user_settings
@@ -291,13 +292,21 @@ def test_a_map_at_the_surface_wherever_both_were_moved(cmd, movie):
     assert "no vertex has a value" in refused(cmd, dsr_color, "out", "map", map="m")
 
 
-def test_a_map_of_several_states_goes_along_with_the_movie(cmd, movie):
-    for state, factor in ((1, 1.0), (2, -1.0)):
-        put_map(cmd, "m", origin=(-8.0, -8.0, -8.0), shape=(23, 23, 23), state=state, factor=factor)
-    color(cmd, "out", "map", map="m", minimum=-40, maximum=40, palette="black_white")
-    for state, factor in ((1, 1.0), (2, -1.0)):
-        corners = colors_shown(cmd, "out", state)
-        np.testing.assert_allclose(corners[:, 1], (factor * linear(*corners[:, 9:].T) + 40) / 80, atol=1e-4)
+def test_the_states_of_a_map_are_those_of_the_molecule_or_of_the_movie(cmd, movie):
+    def greys(heights):
+        for state, height in enumerate(heights, 1):
+            values = np.full((24, 24, 24), height, np.float32)
+            load_values("heights", state, Lattice(values, (-8.0, -8.0, -8.0), 1.0), cmd)
+        color(cmd, "out", "map", map="heights", minimum=0, maximum=10, palette="black_white")
+        cmd.delete("heights")
+        return [round(10 * float(halves(cmd, state)[0][0]), 2) for state in (1, 2, 3)]
+
+    # Fractions of states, which the movie numbers from 1 to 4.
+    for mesh, time in zip(movie.meshes, (1.0, 1.5, 2.0, 2.5), strict=True):
+        mesh.state = dataclasses.replace(mesh.state, time=time)
+    assert greys([2, 6, 9]) == [2, 4, 6], "one for each state of the molecule"
+    assert greys([2, 6, 9, 1]) == [2, 6, 9], "one for each state of the movie"
+    assert greys([3]) == [3, 3, 3], "one that stands still"
 
 
 @pytest.mark.parametrize(
