@@ -88,7 +88,8 @@ def ffmpeg_arguments(program: str, pictures: str, film: FilmFormat, target: str)
     command = [program, "-v", "error", "-y", "-framerate", f"{film.fps:g}", "-i", pictures]
     scaled = f"scale={film.width}:{film.height}:flags=area," if film.drawn > 1 else ""
     if target.endswith(".gif"):
-        return [*command, "-vf", f"{scaled}split[a][b];[a]palettegen[p];[b][p]paletteuse", target]
+        rate = ["-r", f"{100 / LEAST_GIF_DELAY:g}"] if film.fps > 100 / LEAST_GIF_DELAY else []
+        return [*command, "-vf", f"{scaled}split[a][b];[a]palettegen[p];[b][p]paletteuse", *rate, target]
     # The kind of mp4 that every player shows; its sides must be even.
     return [*command, "-vf", f"{scaled}crop=trunc(iw/2)*2:trunc(ih/2)*2", "-pix_fmt", "yuv420p", "-crf", "18", target]
 
@@ -231,8 +232,9 @@ def _write_gif(pictures: Sequence[str], film: FilmFormat, target: str) -> None:
     # Optional.
     from PIL import Image
 
+    shown = gif_durations(len(pictures), film.fps)
     images = []
-    for path in pictures:
+    for path in (pictures[index] for index, _ in shown):
         with Image.open(path) as picture:
             image = picture.convert("RGB")
         images.append(image if film.drawn == 1 else image.resize((film.width, film.height), Image.Resampling.BOX))
@@ -243,7 +245,16 @@ def _write_gif(pictures: Sequence[str], film: FilmFormat, target: str) -> None:
         sheet.paste(image, (0, number * image.height))
     palette = sheet.quantize(GIF_COLORS)
     frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    # Hundredths of a second are all that GIF knows.
-    ends = [max(LEAST_GIF_DELAY * number, round(100 * number / film.fps)) for number in range(len(frames) + 1)]
-    durations = [10 * (after - before) for before, after in itertools.pairwise(ends)]
+    durations = [duration for _, duration in shown]
     frames[0].save(target, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
+
+
+def gif_durations(count: int, fps: float) -> list[tuple[int, int]]:
+    """Return the pictures of `count` that a GIF shows, from 0, and how long each is shown in ms.
+
+    Above 50 pictures a second some are left out, so that the film lasts as long as it should.
+    """
+    rate = min(fps, 100.0 / LEAST_GIF_DELAY)
+    # Hundredths of a second are all that GIF knows.
+    ends = [round(100 * number / rate) for number in range(max(1, round(count * rate / fps)) + 1)]
+    return [(int(k * fps / rate), 10 * (after - before)) for k, (before, after) in enumerate(itertools.pairwise(ends))]

@@ -523,6 +523,25 @@ def test_a_film_goes_back_lasts_as_long_as_asked_and_is_drawn_larger(plugin, tmp
     assert (pictures[1] != pictures[2]).any()
 
 
+def test_a_gif_of_more_frames_than_it_can_show_lasts_as_long_as_asked(plugin, tmp_path):
+    dsr_movie("fit", "1-4", triangles=2000, _self=plugin)
+    path = dsr_film(str(tmp_path / "pep.gif"), 80, 60, fps=100, bounce=1, _self=plugin)
+    with PIL.open(path) as film:
+        durations = []
+        for k in range(film.n_frames):
+            film.seek(k)
+            durations.append(film.info["duration"])
+    assert sum(durations) == 60, "ms for six frames"
+
+
+@pytest.mark.parametrize("fps", [7.0, 24.0, 30.0, 50.0, 60.0, 120.0])
+def test_pictures_of_a_gif_have_its_rate(fps):
+    pictures = film.gif_durations(120, fps)
+    assert sum(duration for _, duration in pictures) == pytest.approx(1000 * 120 / fps, abs=20)
+    assert min(duration for _, duration in pictures) >= 20
+    assert len(pictures) == (120 if fps <= 50 else pytest.approx(50 * 120 / fps, rel=0.1))
+
+
 def test_pymols_own_export_has_another_picture_for_each_time(plugin, tmp_path):
     dsr_movie("fit", "1-3:0.5", triangles=2000, _self=plugin)
     plugin.mpng(str(tmp_path / "frame"), mode=2, width=80, height=60, quiet=1)
