@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..shared import messages
 from ..shared.chains import LONGEST_CALPHA_STEP, chain_numbers
 from ..shared.learn_options import LearnOptions
+from ..surfaces.selections import generated_states
 from .atoms import MoleculeStates, read_states
 from .jobs import Sources
 
@@ -34,11 +35,14 @@ def potential_request(
         origin = sources.provenance.get(object_name, _self) or {}
         simulation = origin.get("simulation")
         if isinstance(simulation, str):
-            if simulation not in [protein.simulation for protein in proteins]:
-                proteins.append(messages.LearnedProtein(name=object_name, simulation=simulation))
-            continue
-        residues, chains, frames = _beads(read_states(f"%{object_name}", states, _self))
-        proteins.append(messages.LearnedProtein(object_name, residues, chains, len(frames)))
+            if simulation in [protein.simulation for protein in proteins]:
+                continue
+            # By this state the backend sees whether the simulation that it has kept is the object's.
+            object_states, kept = str(generated_states(object_name, _self)[0]), simulation
+        else:
+            object_states, kept = states, None
+        residues, chains, frames = _beads(read_states(f"%{object_name}", object_states, _self))
+        proteins.append(messages.LearnedProtein(object_name, residues, chains, len(frames), kept))
         beads.append(frames.reshape(-1, 3))
     all_beads = np.concatenate(beads) if beads else np.zeros((0, 3), np.float32)
     return messages.LearnPotential(

@@ -16,7 +16,10 @@ from .base import FAR, Array, Lane, Request, Result
 
 @dataclass(frozen=True)
 class LearnedProtein(Record):
-    """A protein to learn from: a simulation that the backend has kept, or frames that come with the message."""
+    """A protein to learn from: a simulation that the backend has kept, or frames that come with the message.
+
+    Frames that come with a simulation are not learned from: the first must be one of its states.
+    """
 
     name: Annotated[str, Value("its name, for people", longest=200)]
     residues: Annotated[tuple[str, ...], Value("names of its residues with a Cα")] = ()

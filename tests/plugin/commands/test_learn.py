@@ -59,6 +59,31 @@ def test_a_potential_is_learned_from_a_simulation_and_simulates_all_atoms(backen
     assert "known are ala6, few" in refused(cmd, dsr_simulate, "ala", 0.001, model="nobody")
 
 
+@pytest.mark.system
+def test_a_simulation_that_another_molecule_has_replaced_is_not_learned_from(backend, capsys):
+    cmd = backend
+    cmd.fab("AAAAA", "ala", ss=1)
+    run = {"ns": 0.012, "every": 0.1, "platform": "Reference", "name": "run"}
+    for seed, stale in ((1, "seed"), (2, "molecule")):
+        dsr_simulate("ala", seed=seed, _self=cmd, **run)
+        session = cmd.get_session()
+        cmd.fab("GGGGG", "gly", ss=1)
+        dsr_simulate("gly" if stale == "molecule" else "ala", _self=cmd, **run)
+        cmd.set_session(session)
+        line = refused(cmd, dsr_learn, "run", calibrate=0, budget=1)
+        assert "the states of run are not in the simulation run that is kept" in line
+        assert line.endswith("simulate it again, or type 'create NEW, run' and learn from NEW, without forces")
+    cmd.create("new", "run")
+    capsys.readouterr()
+    dsr_learn("new", calibrate=0, budget=1, quiet=0, async_=0, _self=cmd)
+    assert "120 frames of 5 beads; without forces" in capsys.readouterr().out
+    # A simulation that only lies elsewhere is the same.
+    dsr_simulate("ala", _self=cmd, **run)
+    cmd.rotate("x", 90, "run", 0, object=None)
+    dsr_learn("run", calibrate=0, budget=1, quiet=0, async_=0, _self=cmd)
+    assert "the force map" in capsys.readouterr().out
+
+
 def fluctuating(cmd, name, residues, seed, count=230):
     """An object whose atoms move about with a memory."""
     cmd.fab("A" * residues, name, ss=1)

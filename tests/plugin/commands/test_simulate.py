@@ -43,6 +43,24 @@ def test_a_peptide_is_completed_and_simulated_into_an_object_of_its_own(backend,
 
 
 @pytest.mark.system
+def test_a_simulation_does_not_go_on_with_another_molecule(backend):
+    cmd = backend
+    run = {"every": 0.2, "platform": "Reference", "name": "run"}
+    cmd.fab("AAA", "ala", ss=1)
+    cmd.fab("AHA", "his", ss=1)
+    dsr_simulate("ala", 0.0004, _self=cmd, **run)
+    line = refused(cmd, dsr_simulate, "his", 0.0008, resume=1, **run)
+    assert "resume 1: the simulation run is of 3 residues (ALA ALA ALA), and here is 3 residues (ALA HIS ALA)" in line
+    assert line.endswith("give another name=, or leave resume=1 out, which replaces it")
+    assert cmd.count_states("run") == 2
+    # Other names of its protonation states are the same residue.
+    dsr_simulate("his", 0.0004, _self=cmd, **run)
+    cmd.alter("his and resn HIS", "resn = 'HSD'")
+    dsr_simulate("his", 0.0008, resume=1, _self=cmd, **run)
+    assert cmd.count_states("run") == 4
+
+
+@pytest.mark.system
 def test_a_simulation_is_timed_without_being_run(backend):
     cmd, session = backend, session_of(backend)
     options = SimulationOptions(ns=0.0008, every=0.2, platform="Reference")

@@ -51,7 +51,8 @@ def learn_potential(state: State, job: Job, request: messages.LearnPotential) ->
 def _learning_data(request: messages.LearnPotential, number: int) -> LearningData:
     protein = request.proteins[number]
     if protein.simulation is not None:
-        return simulated(protein.simulation, protein.name, request.options.forces)
+        one_of = request.frames(number)[0] if protein.frames else None
+        return simulated(protein.simulation, protein.name, request.options.forces, one_of)
     try:
         beads = Protein(protein.residues, protein.chains)
     except ValueFault as fault:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from pymol_dsr.shared import messages
+from pymol_dsr.shared.amino_acids import PROTONATION_STATES
+from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.simulation_options import ALL_ATOMS
+from pymol_dsr.shared.text import counted
 from pymol_dsr.shared.values import JsonObject, ValueFault
 
 from ...runtime.device import choose_device
@@ -13,10 +16,14 @@ from ...sources.potential.simulate import simulate_beads
 from ...sources.simulation.dynamics import Dynamics, Speed, estimate, simulate
 from ...sources.simulation.prepare import Prepared, prepare
 from ...sources.simulation.store import SimulationStore
+from ...sources.topology import residue_indices
 from ..job import Job
 from ..replies import callers_fault
 from .sources import JobReport, run_source
 from .state import State
+
+# Residues of a sequence that a message names.
+MOST_SHOWN = 10
 
 
 def prepare_molecule(state: State, job: Job, request: messages.Prepare) -> messages.PreparedMolecule:
@@ -45,18 +52,40 @@ def prepare_molecule(state: State, job: Job, request: messages.Prepare) -> messa
 def _resumed(
     request: messages.Prepare,
 ) -> tuple[Prepared, np.ndarray[tuple[int, int], np.dtype[np.float32]], Speed, int]:
-    """Return the molecule of the earlier run, its first coordinates, its speed, and how many states it has."""
+    """Return the molecule of the earlier run, its first coordinates, its speed, and how many states it has.
+
+    Raises ValueFault where there is none, or it is of another molecule than the request.
+    """
     store = SimulationStore(request.source)
     if not store.exists:
         raise ValueFault(
             f"resume 1: there is no simulation {request.source} in {store.folder.parent}; leave resume=1 out"
         )
     molecule, coordinates, options = store.start()
+    sequence, wanted = _sequence(molecule), _sequence(request.molecule())
+    if sequence != wanted:
+        raise ValueFault(
+            f"resume 1: the simulation {request.source} is of {_shown(sequence)}, and here is {_shown(wanted)}; give "
+            "another name=, or leave resume=1 out, which replaces it"
+        )
     checkpoint = store.checkpoint()
     prepared = prepare(molecule, coordinates, options.forcefield, True)
     dynamics = Dynamics(prepared, request.options)
     dynamics.begin(coordinates, 0, minimise=False)
     return prepared, coordinates, dynamics.speed(), checkpoint.states if checkpoint else 0
+
+
+def _sequence(molecule: Molecule) -> list[str]:
+    """Return the names of the residues, whatever their hydrogens are."""
+    first = np.unique(residue_indices(molecule), return_index=True)[1]
+    names = [molecule.residue_names[atom] for atom in first]
+    return [PROTONATION_STATES.get(name, name) for name in names]
+
+
+def _shown(sequence: list[str]) -> str:
+    """Name a sequence in a few words."""
+    ending = " ..." if len(sequence) > MOST_SHOWN else ""
+    return f"{counted(len(sequence), 'residue')} ({' '.join(sequence[:MOST_SHOWN])}{ending})"
 
 
 def simulate_molecule(state: State, job: Job, request: messages.Simulate) -> messages.SourceResult:

@@ -32,6 +32,8 @@ QUERIES = 500
 TRAINING_FRACTION = 0.55
 """Fraction of the seconds; calibration has the others."""
 CHUNK = 200
+SAME_FRAME = 0.01
+"""Å. Frames whose beads lie as far from their centre, but for this, are one."""
 KEPT_SECONDS = 60.0
 """Between two files of a training under way, at least."""
 CPU = torch.device("cpu")
@@ -50,13 +52,22 @@ class LearningData:
     force_noise: tuple[float, float] | None = None
 
 
-def simulated(name: str, label: str, forces: bool | None) -> LearningData:
-    """Return the frames that a simulation has kept. Raises ValueFault."""
+def simulated(name: str, label: str, forces: bool | None, one_of: NDArray[np.float32] | None = None) -> LearningData:
+    """Return the frames that a simulation has kept.
+
+    one_of: the Cα f4[N,3] (Å) of a state that must be among them, in any pose. Raises ValueFault.
+    """
     store = SimulationStore(name)
     molecule, _, options = store.start()
     states = store.states()
     protein, atoms = beads_of(molecule, states.coordinates[0])
     beads = states.coordinates[:, atoms]
+    if one_of is not None and not _is_among(one_of, beads):
+        raise ValueFault(
+            f"the states of {label} are not in the simulation {name} that is kept ({store.folder}): another one of "
+            f"that name has replaced it, or {label} was changed; simulate it again, or type 'create NEW, {label}' and "
+            "learn from NEW, without forces"
+        )
     mapped, noise = None, None
     if forces is not False:
         rows = range(0, len(states), CHUNK)
@@ -65,6 +76,16 @@ def simulated(name: str, label: str, forces: bool | None) -> LearningData:
         noise = force_noise(states.forces[:, atoms], mapped)
     frames = BeadStates(protein, beads, mapped, states.replicas.astype(np.int64))
     return LearningData(label, frames, options.temperature, noise)
+
+
+def _is_among(one: NDArray[np.float32], frames: NDArray[np.float32]) -> bool:
+    """Whether beads f4[N,3] (Å) are one of the frames [F,N,3], also after a rigid motion."""
+    if one.shape != frames.shape[1:]:
+        return False
+    shape, shapes = (
+        np.linalg.norm(x - x.mean(-2, keepdims=True, dtype=np.float64), axis=-1) for x in (one, frames)
+    )
+    return bool(np.abs(shapes - shape).max(1).min() < SAME_FRAME)
 
 
 def force_noise(forces: NDArray[np.float32], mapped: NDArray[np.float32]) -> tuple[float, float]:
