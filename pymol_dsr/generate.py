@@ -27,6 +27,7 @@ from .scene.objects import SceneError
 from .session import Session, close_session, session_of
 from .shared import atomic_write, molecule_files
 from .shared.options import FitOptions
+from .shared.paths import names_by_number
 from .shared.source_options import GenerateOptions, MorphOptions
 from .shared.text import one_line
 from .surfaces import stream
@@ -98,9 +99,8 @@ def run(options: argparse.Namespace, session: Session, _self: Any) -> None:
 
 def write_states(path: str, objects: list[str], session: Session, _self: Any) -> None:
     """Write all states of objects as a .pdb or .cif, of several with a number in the name, and their provenance."""
-    stem, suffix = os.path.splitext(path)
-    for number, name in enumerate(objects, 1):
-        target = path if len(objects) == 1 else f"{stem}_{number:02d}{suffix}"
+    suffix = os.path.splitext(path)[1]
+    for target, name in zip(names_by_number(path, len(objects)), objects, strict=True):
         titles = [str(_self.get_title(name, state)) for state in range(1, _self.count_states(f"%{name}") + 1)]
         text = f"{remarks(titles, suffix)}{_self.get_str(suffix[1:], f'%{name}', 0)}"
         atomic_write.replace(target, text.encode())

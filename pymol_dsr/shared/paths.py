@@ -30,6 +30,12 @@ def names_by_time(path: str, times: Sequence[float]) -> list[str]:
     return [f"{stem}_{time:0{5 + digits}.{digits}f}{suffix}" for time in times]
 
 
+def names_by_number(path: str, count: int) -> list[str]:
+    """Return the path of each of several files: `path` itself for a single one, else with a number from 01 in it."""
+    stem, suffix = os.path.splitext(path)
+    return [path] if count == 1 else [f"{stem}_{number:02d}{suffix}" for number in range(1, count + 1)]
+
+
 def file_to_write(path: str, suffixes: Sequence[str], argument: str = "") -> str:
     """Expand ~ and variables in the path of a file to write, and check it; the path is absolute then.
 

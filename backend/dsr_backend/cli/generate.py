@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from pymol_dsr.shared import molecule_files, states
-from pymol_dsr.shared.paths import file_to_write
+from pymol_dsr.shared.paths import file_to_write, names_by_number
 from pymol_dsr.shared.source_options import FRAMES, GenerateOptions, MorphOptions
 
 from ..surfaces import from_pymol
@@ -26,7 +26,8 @@ def run_generate(options: argparse.Namespace) -> int:
     molecule_files.check_paths(paths)
     if options.states.strip().lower() != "all":
         states.parse(options.states)
-    return _generate(options, paths, [f"--options={json.dumps(generation.to_json())}", f"--states={options.states}"])
+    arguments = [f"--options={json.dumps(generation.to_json())}", f"--states={options.states}"]
+    return _generate(options, paths, arguments, generation.replicas)
 
 
 def run_morph(options: argparse.Namespace) -> int:
@@ -47,8 +48,12 @@ def run_morph(options: argparse.Namespace) -> int:
     return _generate(options, paths, arguments)
 
 
-def _generate(options: argparse.Namespace, paths: list[Path], arguments: list[str]) -> int:
+def _generate(options: argparse.Namespace, paths: list[Path], arguments: list[str], replicas: int = 1) -> int:
     target = file_to_write(options.output, [".pdb", ".cif"])
+    written = names_by_number(options.output, replicas)
+    for path in map(Path, names_by_number(target, replicas)):
+        if path.exists() and any(path.samefile(source) for source in paths):
+            raise ValueError(f"-o {options.output}: {path} is read from; give another name")
     python = from_pymol.pymol_python()
     if options.selection:
         arguments.append(f"--selection={options.selection}")
@@ -62,5 +67,6 @@ def _generate(options: argparse.Namespace, paths: list[Path], arguments: list[st
                 progress.step(text)
 
         from_pymol.generate_states(python, paths, target, arguments, say)
-    print(f"{options.output}: written, with the origin of its states in the .json beside it")
+    for name in written:
+        print(f"{name}: written, with the origin of its states in the .json beside it")
     return 0

@@ -74,10 +74,14 @@ def test_a_morph_of_two_files_has_their_common_atoms(files, capsys):
         ("fill pep.pdb -o next.xyz", "next.xyz"),
         ("morph pep.pdb nothing.pdb -o way.pdb", "nothing.pdb: there is no such file"),
         ("continue pep.pdb pep.pdb pep.pdb -o next.pdb", "a topology takes one trajectory"),
+        ("sample pep.pdb -o pep.pdb", "is read from; give another name"),
+        ("morph pep.pdb other.pdb -o other.pdb", "is read from; give another name"),
+        ("continue pep_02.pdb --replicas 2 -o pep.pdb", "pep_02.pdb is read from; give another name"),
     ],
 )
 def test_bad_input_is_one_line_before_pymol_is_started(files, capsys, monkeypatch, words, message):
     monkeypatch.setattr("dsr_backend.surfaces.from_pymol.run_in_pymol", None)
+    files.save("pep_02.pdb", "pep", 0)
     assert main(words.split()) == 2
     errors = capsys.readouterr().err
     assert message in errors and errors.count("\n") == 1
@@ -109,8 +113,10 @@ def test_files_of_one_name_in_two_folders_are_two_structures(files):
 
 @pytest.mark.system
 @pytest.mark.parametrize("stem", ["generated", "generated_01"])
-def test_a_file_may_have_the_name_of_the_generated_object(files, stem):
+def test_a_file_may_have_the_name_of_the_generated_object(files, capsys, stem):
     Path("pep.pdb").rename(f"{stem}.pdb")
     words = ["continue", f"{stem}.pdb", "--frames", "2", "--method", "ou", "--replicas", "2", "-o", "next.pdb"]
     assert main(words) == 0
     assert Path("next_01.pdb").is_file() and Path("next_02.pdb").is_file()
+    output = capsys.readouterr().out
+    assert "next_01.pdb: written" in output and "next_02.pdb: written" in output and "next.pdb:" not in output
