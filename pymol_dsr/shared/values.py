@@ -56,7 +56,7 @@ class Value:
     itself. choices: the words that a text may be. pattern: a regular expression of the whole text, and `form`, what it
     says in words. absent: the word that users write for None. names: what the text is a name of, as `a fit`. key: that
     of JSON, where it is another than the field's name. sparse: None is left out of JSON. longest: characters at which
-    a text for people is cut; None for one that is read again.
+    a text for people is cut; None for one that is read again, as those of all options are.
     """
 
     text: str
@@ -316,7 +316,9 @@ def _described(kind: type[Any]) -> Mapping[str, Field]:
     described = {}
     for name, (plain_type, optional, extra, default) in annotated(kind).items():
         if isinstance(extra, Value):
-            described[name] = Field(name, plain_type, optional, extra, default)
+            # Options are read again: a selection that was cut would be of other atoms.
+            value = dataclasses.replace(extra, longest=None) if issubclass(kind, Options) else extra
+            described[name] = Field(name, plain_type, optional, value, default)
     return described
 
 

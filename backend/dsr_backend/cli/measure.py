@@ -60,6 +60,11 @@ def run_measure(options: argparse.Namespace) -> int:
         absent = tuple(name for name, mask in masks.items() if mask is None)
         keys = [key for key in MEASURED if not key.startswith(absent)]
         progress.line(device_text(options.device))
+        if masks["selection"] is not None:
+            progress.line(
+                "dsr-backend: the selection has what is nearest to its atoms' centres, as the fit has no radii; "
+                "dsr_measure in PyMOL takes the nearest sphere"
+            )
         measures = _print_measures(fitted, times, keys, masks, settings.resolution)
     _print_means(fitted, measures, keys)
     if errors := [measure.expected_error for measure in measures if measure.extrapolated]:

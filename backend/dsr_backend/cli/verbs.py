@@ -419,9 +419,12 @@ def _add_measure(verb: Verb) -> Any:
     gauge.add_argument("fit", help="fit, as .dsr")
     gauge.add_argument("--states", help="times: 1-79, 1-10:0.25 (default: every state of the fitted range)")
     gauge.add_argument(
-        "--selection", metavar="ATOMS", help="numbers from 1 of atoms whose share is measured, as 1-50+60"
+        "--selection",
+        metavar="ATOMS",
+        help="numbers from 1, among the fitted atoms, of those whose share is measured, as 1-50+60: what is nearest "
+        "to their centres",
     )
-    gauge.add_argument("--pocket", metavar="ATOMS", help="numbers of atoms that line a pocket to be measured")
+    gauge.add_argument("--pocket", metavar="ATOMS", help="numbers of such atoms that line a pocket to be measured")
     gauge.add_argument("--resolution", help=f"Å between nodes (default: {MeasureOptions.resolution:g})")
     _add_table_options(gauge, "it")
     return gauge

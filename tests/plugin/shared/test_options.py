@@ -142,3 +142,9 @@ def test_baselines_of_a_user():
     assert EvaluationOptions.of_words("none").baselines == ()
     assert EvaluationOptions.of_words("smooth hold").baselines == ("smooth", "hold")
     assert set(EvaluationOptions().baselines) < set(options.BASELINES)
+
+
+def test_a_long_selection_is_taken_whole():
+    atoms = f"index {'+'.join(map(str, range(2, 2002, 2)))}"
+    chosen = MeasureOptions.parse(selection=atoms, pocket=atoms)
+    assert (chosen.selection, chosen.pocket) == (atoms, atoms)
