@@ -23,6 +23,7 @@ from ..shared.names import is_name, rule_against
 from ..shared.options import FieldOptions
 from ..surfaces import extract
 from ..surfaces.extract import one_state_line
+from ..surfaces.remedies import WITHOUT_UNWRAP
 from ..surfaces.source import Source
 from .arguments import default_name, fit_name, requested_times
 
@@ -118,13 +119,13 @@ class SelectionEnsemble:
     @classmethod
     def of(cls, jobs: Jobs, selection: str, states: str, say: Say, _self: Any) -> SelectionEnsemble:
         """Read the states of a selection. Raises ExtractError, StatesError or CmdException."""
-        sources = extract.read_sources(selection, states or "all", _self=_self)
+        sources = extract.read_sources(selection, states or "all", remedies=WITHOUT_UNWRAP, _self=_self)
         _warn_of_places({source.object: source.coordinates[source.states[0]] for source in sources}, _self)
         for source in sources:
             for line in source.warnings:
                 # The states of an ensemble may be objects of their own, as docked poses are.
                 if line != one_state_line(source.object):
-                    say(f" dsr_occupancy: warning: {line}")
+                    print(f" dsr_occupancy: warning: {line}")
             if len(sources) > 1 and not is_name(source.object):
                 raise CmdException(f"an object named {source.object}: {rule_against(source.object)}; rename it")
         return cls(jobs, selection, sources, say)

@@ -16,7 +16,7 @@ from ..sources.run import check_size
 from ..sources.simulation import SimulationWork, object_names, run_simulation
 from .arguments import new_fit_name
 from .command import command
-from .generate import report_left_out
+from .generate import report_atoms
 from .running import Runner
 
 
@@ -149,7 +149,7 @@ def plan_simulation(
     atoms = read_states(selection, str(state) if options.model == ALL_ATOMS else "all", _self)
     if options.model == ALL_ATOMS and len(atoms.states) != 1:
         raise CmdException(f"state {state}: a simulation begins at one state, and these are {len(atoms.states)}")
-    report_left_out(atoms, title)
+    report_atoms(atoms, title)
     if options.mutate:
         atoms = mutant(atoms, parse_mutations(options.mutate), _self)
     suffix = "md" if options.model == ALL_ATOMS else "cg"

@@ -14,9 +14,10 @@ from ..shared import states
 from ..shared.molecule import COLUMNS, Molecule
 from ..surfaces.coordinates import check_finite
 from ..surfaces.discrete import with_shared_atoms
-from ..surfaces.extract import in_scene, state_coordinates
+from ..surfaces.extract import in_scene, state_coordinates, through_box
 from ..surfaces.object_session import read_object_session
-from ..surfaces.remedies import IN_PYMOL
+from ..surfaces.periodic import read_molecules
+from ..surfaces.remedies import WITHOUT_UNWRAP
 from ..surfaces.selections import filled_states, generated_states, is_beside_movie, selected_object
 from ..surfaces.source import Coordinates, ExtractError, SelectedAtoms
 
@@ -37,7 +38,8 @@ class MoleculeStates:
     """Atoms of one object with the coordinates of some of its states.
 
     indices: i4[A], the atoms from 0 in the object. states: their numbers from 1, rising. coordinates: f4[S,A,3] in Å.
-    left_out: atoms that are second places of another one (alternate locations).
+    left_out: atoms that are second places of another one (alternate locations). warnings: lines on molecules that the
+    periodic box cuts.
     """
 
     object: str
@@ -47,6 +49,7 @@ class MoleculeStates:
     states: tuple[int, ...]
     coordinates: NDArray[np.float32]
     left_out: int = 0
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -74,7 +77,7 @@ def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
     chosen, bond_state = selection, state_numbers[0]
     if session.is_discrete:
         session, chosen, bond_state = with_shared_atoms(
-            selection, session, state_numbers, object=name, remedies=IN_PYMOL, _self=_self
+            selection, session, state_numbers, object=name, remedies=WITHOUT_UNWRAP, _self=_self
         )
     rows = _atom_rows(chosen, _self)
     first_rows = _first_locations(rows)
@@ -83,6 +86,14 @@ def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
         np.array([row[0] - 1 for row in first_rows], np.int32),
         [row[1] for row in first_rows],
         [row[2] for row in first_rows],
+    )
+    _, lines = through_box(
+        session,
+        read_molecules(chosen, atoms, bond_state, _self),
+        state_numbers,
+        unwrap=False,
+        remedies=WITHOUT_UNWRAP,
+        _self=_self,
     )
     positions: list[Coordinates] = []
     for state in state_numbers:
@@ -97,7 +108,14 @@ def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
         tuple(state_numbers),
         np.stack(positions),
         len(rows) - len(first_rows),
+        tuple(lines),
     )
+
+
+def print_warnings(atoms: MoleculeStates, title: str) -> None:
+    """Print the warnings about atoms. title: the command, or the name of the model, that they are for."""
+    for line in atoms.warnings:
+        print(f" {title}: warning: {line}")
 
 
 def further_trajectories(of: MoleculeStates, _self: Any) -> list[MoleculeStates]:

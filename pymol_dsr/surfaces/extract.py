@@ -57,7 +57,9 @@ def one_state_line(name: str) -> str:
     return f"{name} has one state to fit: the field will not move"
 
 
-def read_sources(selection: str, states_text: str = "all", *, unwrap: bool = False, _self: Any) -> list[Source]:
+def read_sources(
+    selection: str, states_text: str = "all", *, unwrap: bool = False, remedies: Remedies = IN_PYMOL, _self: Any
+) -> list[Source]:
     """Read every object of a selection, as `read_source` does.
 
     The objects come in the order written in `one+two+three`, otherwise in the scene's. Raises ExtractError or
@@ -66,7 +68,7 @@ def read_sources(selection: str, states_text: str = "all", *, unwrap: bool = Fal
     selection = selection.strip()
     sources: list[Source] = []
     for object_selection in split_by_object(selection, _self):
-        source = read_source(object_selection, states_text, unwrap=unwrap, _self=_self)
+        source = read_source(object_selection, states_text, unwrap=unwrap, remedies=remedies, _self=_self)
         if source.object in [known.object for known in sources]:
             raise ExtractError(
                 f"selection {selection}: the object {source.object} occurs twice; each object is one trajectory"
@@ -111,7 +113,7 @@ def read_source(
             with contextlib.suppress(ExtractError):
                 coordinates[state] = state_coordinates(session, state, atoms, selection, remedies)
     molecules = read_molecules(atom_selection, atoms, shown_state, _self)
-    whole, lines = _through_box(session, molecules, state_numbers, unwrap=unwrap, remedies=remedies, _self=_self)
+    whole, lines = through_box(session, molecules, state_numbers, unwrap=unwrap, remedies=remedies, _self=_self)
     coordinates |= {state: whole[state] for state in coordinates.keys() & whole.keys()}
     warnings += lines
     coordinates = {state: in_scene(xyz, name, state, _self) for state, xyz in coordinates.items()}
@@ -137,7 +139,7 @@ def read_source(
     )
 
 
-def _through_box(
+def through_box(
     session: ObjectSession,
     molecules: Molecules,
     state_numbers: Sequence[int],

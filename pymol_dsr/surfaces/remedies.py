@@ -31,6 +31,19 @@ class Remedies:
         return f"type 'set_symmetry {object}, a, b, c, 90, 90, 90' with the edges of its box in A"
 
 
+class WithoutUnwrap(Remedies):
+    """Orders to type in PyMOL for commands that have no unwrap=."""
+
+    def unwrap(self, object: str, *, by_pymol: bool) -> str:
+        """Make molecules whole that the periodic box cuts."""
+        other = f", or by PyMOL's 'pbc_unwrap {object}, bymol=0'" if by_pymol else ""
+        return f"make its molecules whole first, as by 'gmx trjconv -pbc whole'{other}"
+
+    def cell(self, object: str) -> str:
+        """Have the unit cell of an object."""
+        return "see that its file has the unit cell"
+
+
 class CommandLineRemedies(Remedies):
     """Options of dsr-backend."""
 
@@ -84,5 +97,6 @@ class ManifestRemedies(CommandLineRemedies):
 
 
 IN_PYMOL = Remedies()
+WITHOUT_UNWRAP = WithoutUnwrap()
 FOR_TERMINALS = {"options": CommandLineRemedies(), "manifest": ManifestRemedies()}
 """Orders for who has no PyMOL at hand, by the words of `python -m pymol_dsr --remedies`."""

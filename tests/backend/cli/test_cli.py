@@ -501,7 +501,9 @@ def test_measures_over_time(fit_folder, run_here, tmp_path):
     lines = out.splitlines()
     assert [line.split()[0] for line in lines[:4]] == ["state", "1", "3.5", "6"] and "volume of the pocket" in lines[0]
     assert "1 times are extrapolated (fitted: 1 to 5)" in err[-1]
-    assert any("the selection has what is nearest to its atoms' centres, as the fit has no radii" in line for line in err)
+    assert any(
+        "the selection has what is nearest to its atoms' centres, as the fit has no radii" in line for line in err
+    )
     with table.open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["state"] for row in rows] == ["1", "3.5", "6"]

@@ -16,12 +16,14 @@ from pymol_dsr.commands.generate import dsr_continue, dsr_fill, dsr_sample
 from pymol_dsr.commands.manage import dsr_cancel, dsr_status
 from pymol_dsr.commands.morph import dsr_morph
 from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.commands.running import Runner
 from pymol_dsr.fits.fit import JobError
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.messages import BackTestRow, SourceFrames, SourceProgress, SourceStatus
 from pymol_dsr.shared.options import FitOptions, StartOptions
 from pymol_dsr.sources.back_test import table_lines
 from pymol_dsr.surfaces.selections import generated_states
+from support.paths import CASES
 from support.scene import coordinates
 from support.session import refused
 from support.waiting import wait_for
@@ -104,6 +106,15 @@ def test_a_method_that_a_task_does_not_have_is_refused_first_with_those_that_it_
     plugin, function, arguments, method, line
 ):
     assert refused(plugin, function, *arguments, method=method).startswith(line)
+
+
+@pytest.mark.parametrize("command", ["dsr_sample", "dsr_ensemble", "dsr_occupancy", "dsr_learn", "dsr_simulate"])
+def test_a_molecule_that_the_box_cuts_is_named_with_an_order_that_the_command_has(plugin, capfd, monkeypatch, command):
+    monkeypatch.setattr(Runner, "run", lambda runner, work: None)
+    plugin.load(str(CASES / "wrapped.pdb"), "brk")
+    plugin.do(f"{command} brk")
+    warnings = [text for text in capfd.readouterr().out.splitlines() if "bonds are cut in brk" in text]
+    assert len(warnings) == 1 and warnings[0].endswith("make its molecules whole first, as by 'gmx trjconv -pbc whole'")
 
 
 def test_sources_are_listed_and_cancelled_by_name(plugin):

@@ -8,6 +8,7 @@ import pytest
 from pymol_dsr.sources.atoms import further_trajectories, read_states, subset
 from pymol_dsr.surfaces.selections import ATOMS_TITLE, GENERATED_TITLE
 from pymol_dsr.surfaces.source import ExtractError
+from support.paths import CASES
 from support.scene import coordinates
 
 ALTERNATE = """\
@@ -43,6 +44,20 @@ def test_of_alternate_locations_the_first_is_taken(cmd):
     assert atoms.left_out == 2
     assert atoms.molecule.hetatm.tolist() == [False] * 4 + [True]
     assert atoms.coordinates[0, 2].tolist() == pytest.approx([13.0, 11.4, 10.0])
+
+
+def test_molecules_that_the_box_cuts_are_named_with_what_mends_them(cmd):
+    cmd.load(str(CASES / "whole.pdb"), "brk")
+    cmd.load(str(CASES / "wrapped.pdb"), "brk")
+    assert not read_states("brk", "1", cmd).warnings
+    # Those of the whole molecules, whatever atoms are read.
+    [line] = read_states("brk and name CA", "all", cmd).warnings
+    assert line.startswith("state 2 and 3 other states: 14 bonds are cut in brk, up to 41.2 A long")
+    assert line.endswith(
+        "make its molecules whole first, as by 'gmx trjconv -pbc whole', or by PyMOL's 'pbc_unwrap brk, bymol=0'"
+    )
+    cmd.pbc_unwrap("brk", bymol=0)
+    assert not read_states("brk", "all", cmd).warnings
 
 
 def test_further_trajectories_have_the_same_atoms_in_any_order(peptide):

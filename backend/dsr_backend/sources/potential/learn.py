@@ -82,9 +82,7 @@ def _is_among(one: NDArray[np.float32], frames: NDArray[np.float32]) -> bool:
     """Whether beads f4[N,3] (Å) are one of the frames [F,N,3], also after a rigid motion."""
     if one.shape != frames.shape[1:]:
         return False
-    shape, shapes = (
-        np.linalg.norm(x - x.mean(-2, keepdims=True, dtype=np.float64), axis=-1) for x in (one, frames)
-    )
+    shape, shapes = (np.linalg.norm(x - x.mean(-2, keepdims=True, dtype=np.float64), axis=-1) for x in (one, frames))
     return bool(np.abs(shapes - shape).max(1).min() < SAME_FRAME)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.simulation_options import PICOSECONDS_A_STEP, SimulationOptions
+from pymol_dsr.shared.text import one_line
 from pymol_dsr.shared.values import ValueFault
 
 from ...runtime.errors import Cancelled
@@ -192,12 +193,15 @@ def estimate(
     prepared = prepare(molecule, coordinates, options.forcefield, options.gaps)
     check()
     dynamics = Dynamics(prepared, options)
-    dynamics.begin(prepared.coordinates, options.seed, check)
-    relaxed = dynamics.state()[0]
-    if not np.isfinite(relaxed).all():
-        raise ValueFault("the molecule has no finite energy: atoms lie on each other; mend the structure first")
-    check()
-    return prepared, relaxed, dynamics.speed()
+    try:
+        dynamics.begin(prepared.coordinates, options.seed, check)
+        relaxed = dynamics.state()[0]
+        if not np.isfinite(relaxed).all():
+            raise ValueFault("the molecule has no finite energy: atoms lie on each other; mend the structure first")
+        check()
+        return prepared, relaxed, dynamics.speed()
+    except dynamics.failure as error:
+        raise ValueFault(f"the molecule is unstable from the start ({one_line(error)}): {REMEDY}") from error
 
 
 def simulate(

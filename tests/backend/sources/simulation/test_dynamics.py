@@ -141,6 +141,14 @@ def test_residues_that_the_force_field_lacks_are_named_with_what_works(scene) ->
         prepare(*alanines_in_scene(scene), FORCE_FIELD, False)
 
 
+@pytest.mark.parametrize("platform", ["CPU", "Reference"])
+def test_a_molecule_that_a_box_has_cut_is_refused_in_one_line(alanines, platform) -> None:
+    molecule, coordinates = alanines
+    cut = np.mod(coordinates - coordinates.mean(0) + np.float32([3.0, 10.0, 10.0]), np.float32(20.0))
+    with pytest.raises(ValueFault, match=r"(unstable from the start \(Particle coordinate|no finite energy).*mend"):
+        estimate(molecule, cut, replace(SHORT, platform=platform), no_check)
+
+
 def test_states_come_with_times_titles_and_forces_near_the_temperature(alanines, store) -> None:
     generated, recorder, _ = run(alanines, store, replace(SHORT, ns=0.002))
     assert generated.coordinates.shape == (10, len(alanines[0]), 3)
