@@ -26,6 +26,8 @@ MOST_MUTATED = 0.25
 LEAST_RESIDUES = 4
 LONGEST_LINK = 4.3
 """Å from a Cα to the next one, where their residues are bonded; 3.8 Å is usual."""
+# Of all kinds: their nitrogen has no hydrogen to bond with.
+PROLINES = ("PRO", "HYP", "DPR")
 # Characters of a list of states in a line.
 LONGEST_STATES = 60
 SCORES = {
@@ -143,6 +145,7 @@ def request_of(
         reference=np.concatenate([member.coordinates(backbone) for member in further]) if further else None,
         native=None if first_known is None else first_known.coordinates(False)[0, :, 0],
         follows=_follows(objects[0]),
+        donors=np.array([residue not in PROLINES for _, _, residue in objects[0].keys], np.uint8),
     )
 
 

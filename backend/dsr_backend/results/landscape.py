@@ -60,6 +60,8 @@ MOST_ASSIGNED = 300
 LEAST_ASSIGNED = 6
 CALPHA, BACKBONE = 1, 4
 HELIX, STRAND = "H", "E"
+# Å.
+NITROGEN_TO_HYDROGEN = 1.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,13 +126,15 @@ def landscape(
     reference: Sequence[Floats] = (),
     native: Floats | None = None,
     follows: NDArray[np.bool_] | None = None,
+    donors: NDArray[np.bool_] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Landscape:
     """Return the landscape of series of states f[S,L,K,3] (Å), one for each trajectory.
 
     K: 1 for Cα, or 4 for N, Cα, C, O. reference: series of the same residues, whose axes are taken. native: Cα f[L,3],
-    the first state unless it is given. follows: bool[L], whether a residue is bonded to the one before. Raises
-    ValueError for too few states or residues, or where packages are missing, and Cancelled.
+    the first state unless it is given. follows: bool[L], whether a residue is bonded to the one before. donors:
+    bool[L], whether its nitrogen has a hydrogen, as prolines have not. Raises ValueError for too few states or
+    residues, or where packages are missing, and Cancelled.
     """
     modules = landscape_modules()
     count, residues = sum(map(len, series)), series[0].shape[1]
@@ -156,7 +160,10 @@ def landscape(
     pooled = np.concatenate(ensemble.alphas)
     lag = axes.lag if axes.ordered else None
     scores = _scores(ensemble.alphas, known.alphas, follows, lag, cancelled) if known else {}
-    helix, strand = _secondary_structure(series, modules)
+    has_hydrogen = np.ones(residues, bool)
+    for mask in (follows, donors):
+        has_hydrogen &= True if mask is None else mask
+    helix, strand = _secondary_structure(series, has_hydrogen, modules)
     return Landscape(
         kind="TICA" if axes.ordered else "PCA",
         lag=axes.lag,
@@ -421,17 +428,35 @@ def _run_floor(placed: Sequence[Floats], edges: NDArray[np.float64]) -> float:
 
 
 def _secondary_structure(
-    series: Sequence[Floats], modules: SimpleNamespace
+    series: Sequence[Floats], has_hydrogen: NDArray[np.bool_], modules: SimpleNamespace
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
     """Return how often each residue is helix and strand, f8[L] each, by DSSP.
 
-    None where only Cα atoms are known, or for fewer residues than DSSP takes.
+    has_hydrogen: bool[L], of each nitrogen, which bonds by it. None where only Cα atoms are known, or for fewer
+    residues than DSSP takes.
     """
     if series[0].shape[2] != BACKBONE or series[0].shape[1] < LEAST_ASSIGNED:
         return None, None
     states = evenly_spaced(np.concatenate(list(series)), MOST_ASSIGNED)
-    letters = np.stack([_letters(modules.assign(np.asarray(state, np.float64))) for state in states])
+    letters = np.stack([_letters(modules.assign(_with_hydrogens(state, has_hydrogen))) for state in states])
     return (letters == HELIX).mean(0), (letters == STRAND).mean(0)
+
+
+def _with_hydrogens(state: Floats, has_hydrogen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return N, Cα, C, O and hydrogen f8[L,5,3] (Å) of a state f[L,4,3].
+
+    A hydrogen lies in the plane of its peptide bond, where DSSP puts it by itself. One that a nitrogen does not have
+    lies on it, where it makes no hydrogen bond.
+    """
+    backbone = np.asarray(state, np.float64)
+    nitrogen, alpha, carbon = backbone[1:, 0], backbone[1:, 1], backbone[:-1, 2]
+    directions = sum(
+        step / np.linalg.norm(step, axis=1, keepdims=True) for step in (nitrogen - carbon, nitrogen - alpha)
+    )
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    hydrogens = backbone[:, 0].copy()
+    hydrogens[1:] += has_hydrogen[1:, None] * NITROGEN_TO_HYDROGEN * directions
+    return np.concatenate([backbone, hydrogens[:, None]], axis=1)
 
 
 def _letters(assigned: NDArray[Any]) -> NDArray[np.str_]:

@@ -231,6 +231,9 @@ class Landscape(Request[LandscapeResult]):
     follows: Annotated[
         NDArray[np.uint8] | None, Array("1 for residues that are bonded to the one before, else 0", "|u1", ("L",))
     ] = None
+    donors: Annotated[
+        NDArray[np.uint8] | None, Array("0 for prolines, whose nitrogen has no hydrogen, else 1", "|u1", ("L",))
+    ] = None
 
     def check_together(self) -> None:
         """Check the numbers of states and atoms. Raises ValueFault."""

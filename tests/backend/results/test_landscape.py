@@ -235,3 +235,24 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(monkeypatch)
     monkeypatch.setitem(sys.modules, "deeptime.clustering", None)
     with pytest.raises(ValueError, match=r'needs deeptime.*pip install "pymol-dsr\[simulate\]"'):
         landscape([jumping(60)[0]], LandscapeOptions())
+
+
+@pytest.mark.filterwarnings("ignore:DCDReader:DeprecationWarning")
+def test_secondary_structure_is_that_of_mdanalysis_in_which_prolines_give_no_hydrogen_bond():
+    mda = pytest.importorskip("MDAnalysis", minversion="2.10", reason="before, prolines gave hydrogen bonds")
+    dssp = pytest.importorskip("MDAnalysis.analysis.dssp")
+    files = pytest.importorskip("MDAnalysisTests.datafiles")
+    adk = mda.Universe(files.PSF, files.DCD)
+    residues = adk.select_atoms("protein").residues
+    backbone = [
+        [r.atoms[np.isin(r.atoms.names, n)][0].ix for n in (["N"], ["CA"], ["C"], ["O", "OT1"])] for r in residues
+    ]
+    states = np.stack([adk.atoms.positions[backbone] for _ in adk.trajectory[::9]])
+    donors = residues.resnames != "PRO"
+    known = dssp.DSSP(adk.select_atoms("protein")).run(step=9).results.dssp
+    result = landscape([states], LandscapeOptions(states=2), donors=donors)
+    for letter, fractions in (("H", result.helix), ("E", result.strand)):
+        assert fractions is not None and fractions == pytest.approx((known == letter).mean(0))
+    taken_for_donors = landscape([states], LandscapeOptions(states=2)).strand
+    assert taken_for_donors is not None and result.strand is not None
+    assert result.strand[26] == 0.0 and taken_for_donors[26] > 0.5, "proline 27"

@@ -81,6 +81,7 @@ def landscape(state: State, job: Job, request: messages.Landscape) -> messages.L
             () if request.reference is None else _split(request.reference, request.reference_lengths),
             request.native,
             None if request.follows is None else request.follows != 0,
+            None if request.donors is None else request.donors != 0,
             job.cancelled,
         )
     rows = tuple(
