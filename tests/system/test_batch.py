@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import re
 import shutil
@@ -163,6 +164,13 @@ def test_one_is_fitted_scored_and_not_fitted_again(data, tmp_path, monkeypatch):
     write_summary(tmp_path / "summary.csv", {"a": row}, [job])
     before = read_summary(tmp_path / "summary.csv")["a"]
     assert task.run_task(job, str(tmp_path), 1, "cpu", before) == (before, False)
+    newer = tmp_path / "newer.safetensors"
+    shutil.copy(job.input, newer)
+    fit_time = (tmp_path / "a.dsr").stat().st_mtime
+    for seconds, is_newer in ((-10, False), (10, True)):
+        os.utime(newer, (fit_time + seconds, fit_time + seconds))
+        known = dataclasses.replace(before, input=str(newer))
+        assert task.run_task(dataclasses.replace(job, input=str(newer)), str(tmp_path), 1, "cpu", known)[1] == is_newer
     assert not before.belongs_to(BatchTask(**{**vars(job), "evaluate": ""}))
 
     content = (tmp_path / "a.dsr").read_bytes()

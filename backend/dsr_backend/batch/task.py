@@ -42,7 +42,7 @@ def run_task(
 
     target = Path(folder) / f"{task.name}.dsr"
     try:
-        if before is not None and before.belongs_to(task) and target.is_file():
+        if before is not None and before.belongs_to(task) and _is_newer(target, task):
             try:
                 dsr_file.from_bytes(target.read_bytes(), "cpu")
             except CheckpointError:
@@ -54,6 +54,12 @@ def run_task(
             return _fitted(task, target, threads, _device(device), scratch), True
     except (ValueError, OSError, MemoryError, RuntimeError, CheckpointError) as error:
         return TaskResult(**asdict(task), failed=" ".join(str(error).split()) or type(error).__name__), True
+
+
+def _is_newer(target: Path, task: BatchTask) -> bool:
+    """Whether there is a fit that was written after the files of its trajectory."""
+    inputs = [Path(name) for name in (task.input, task.trajectory) if name]
+    return target.is_file() and all(target.stat().st_mtime >= path.stat().st_mtime for path in inputs)
 
 
 def _device(name: str) -> str:
