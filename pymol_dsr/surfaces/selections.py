@@ -25,7 +25,8 @@ def split_by_object(selection: str, _self: Any) -> list[str]:
     """Split a selection into selections of one object each. Raises ExtractError."""
     # PyMOL takes a + between names without spaces for part of a name, and none in a selection.
     if NAME_LIST.fullmatch(selection) and selection.removeprefix("%") not in _self.get_names("all"):
-        return selection.split("+")
+        # Each may be a group.
+        return [part for name in selection.split("+") for part in split_by_object(name, _self)]
     objects = selected_objects(selection, _self)
     if len(objects) == 1:
         return [selection]

@@ -403,6 +403,9 @@ def test_several_objects_are_one_source_each_in_the_order_written(peptide):
     ]
     peptide.select("mine", "two and name CA")
     assert families(peptide, "mine+pep") == [("two", 4, alpha_carbons), ("pep", 6, atoms)]
+    peptide.group("both", "two c-3")
+    assert families(peptide, "both+pep") == [*all_families[1:], all_families[0]]
+    assert families(peptide, "pep+both") == all_families
     peptide.set_name("c-3", "pep+two")
     assert families(peptide, "pep+two") == families(peptide, "%pep+two") == [("pep+two", 5, atoms)]
     assert families(peptide, "pep") == [all_families[0]]
