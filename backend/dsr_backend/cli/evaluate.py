@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, fields
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,12 @@ from .io import (
 if TYPE_CHECKING:
     from ..fields.base import Field
     from ..results.scores import ScoreRow
+    from ..surfaces.surface import Surface
+
+# Å; a fit keeps the atoms of its states to some 0.001 Å.
+MOVED = 0.1
+# States whose atoms are compared with those of the fit, at most.
+FEW_STATES = 3
 
 
 def run_eval(options: argparse.Namespace) -> int:
@@ -46,6 +52,8 @@ def run_eval(options: argparse.Namespace) -> int:
         truth = {surface.state: surface for surface in surfaces}
         compared = _states_to_compare(options, truth, fitted)
         progress.line(device_text(options.device))
+        if not options.towards and (line := _moved_line(fitted, truth, compared)):
+            progress.line(f"dsr-backend: warning: {options.truth}: {line}")
         print(_HEAD, flush=True)
         rows: list[ScoreRow] = []
         rmsds = step_rmsds(surfaces)
@@ -78,6 +86,21 @@ def _states_to_compare(options: argparse.Namespace, truth: Collection[float], fi
             f"{states.format(fitted.states)}: name the --states to compare"
         )
     return compared
+
+
+def _moved_line(fitted: Field, truth: Mapping[float, Surface], compared: Sequence[float]) -> str:
+    """Say that the true surfaces are of other atoms than the fit, or of ones that lie elsewhere; empty otherwise."""
+    both = [state for state in compared if state in fitted.states]
+    for state in both[:: -(-len(both) // FEW_STATES)] if both else []:
+        fitted_atoms, true_atoms = fitted.at(state).atoms, truth[state].atoms
+        if fitted_atoms is None or true_atoms is None:
+            continue
+        if len(fitted_atoms) != len(true_atoms):
+            return f"its surfaces are of {len(true_atoms)} atoms, and the fit is of {len(fitted_atoms)}"
+        distance = float(np.sqrt(((true_atoms.astype(np.float64) - fitted_atoms) ** 2).sum(1).mean()))
+        if distance > MOVED:
+            return f"state {state:g} lies {distance:.1f} Å (RMSD) from where it was fitted: it was moved, or is another"
+    return ""
 
 
 def _print_means(rows: Sequence[ScoreRow]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib.util
 import os
 import re
@@ -460,7 +461,8 @@ def test_scores_beside_the_steps_of_the_atoms(fit_folder, run_here, tmp_path):
     turned = moved(surfaces[1], turn(70.0), (20.0, 0.0, 0.0), state=3)
     surfaces_file.write_surfaces_file(tmp_path / "truth.safetensors", [surfaces[0], surfaces[1], turned], meta)
     table = tmp_path / "steps.csv"
-    out, _ = run_here("eval", fit_folder / "pep.dsr", tmp_path / "truth.safetensors", "--csv", table)
+    out, lines = run_here("eval", fit_folder / "pep.dsr", tmp_path / "truth.safetensors", "--csv", table)
+    assert any("warning: " in line and "state 3 lies " in line and "from where it was fitted" in line for line in lines)
     with open(table, newline="") as stream:
         steps = {row["state"]: row["rmsd"] for row in csv.DictReader(stream)}
     first, second = (surface.atoms.astype(float) for surface in surfaces[:2])
@@ -469,6 +471,17 @@ def test_scores_beside_the_steps_of_the_atoms(fit_folder, run_here, tmp_path):
     assert steps["1"] == "" and float(steps["2"]) == pytest.approx(expected, rel=1e-6) and expected > 0.05
     assert float(steps["3"]) < 1e-4
     assert f" {expected:.2f} Å" in next(line for line in out.splitlines() if line.split()[:1] == ["2"])
+
+
+@pytest.mark.system
+def test_scores_against_another_molecule_say_so(fit_folder, run_here, tmp_path):
+    from dsr_backend.surfaces import surfaces_file
+
+    surfaces, meta = surfaces_file.read_surfaces_file(fit_folder / "pep.safetensors")
+    other = dataclasses.replace(surfaces[0], atoms=surfaces[0].atoms[:-1])
+    surfaces_file.write_surfaces_file(tmp_path / "truth.safetensors", [other], meta)
+    _, lines = run_here("eval", fit_folder / "pep.dsr", tmp_path / "truth.safetensors")
+    assert any("truth.safetensors: its surfaces are of 122 atoms, and the fit is of 123" in line for line in lines)
 
 
 @pytest.mark.system
