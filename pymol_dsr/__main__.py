@@ -7,10 +7,11 @@ For `dsr-backend fit topology trajectory`, which needs a PyMOL for the surfaces 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pymol
@@ -19,6 +20,8 @@ import pymol2
 from .runtime import folders
 from .runtime.settings import Settings
 from .shared import molecule_files
+from .shared.atomic_write import WriteError
+from .shared.exit_codes import WORK_FAILED
 from .shared.states import StatesError
 from .shared.surfaces_format import suffix_of
 from .surfaces import extract, stream, surfaces_file
@@ -32,7 +35,7 @@ LARGE = 50_000_000
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the file; 0, or 1 with one line on stderr."""
+    """Write the file; 0, or 1 for what has no surfaces and WORK_FAILED else, with one line on stderr."""
     if (sys.argv[1:] if arguments is None else arguments) == ["--folders"]:
         settings = Settings()
         for file in folders.written_files(settings):
@@ -71,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not any(path in text for path in [*files, options.out]):
             text = f"{' with '.join(files)}: {text}"
         print(f"pymol_dsr: {text}", file=sys.stderr)
-        return 1
+        return WORK_FAILED if isinstance(error, WriteError) else 1
 
 
 def run(options: argparse.Namespace) -> int:
@@ -115,7 +118,9 @@ def run(options: argparse.Namespace) -> int:
             )
     finally:
         session.stop()
-    surfaces_file.write(options.out, source, _reported(source, options.workers))
+    # Its threads read from processes, and where they still do so at Python's end, that is a crash.
+    with contextlib.closing(_reported(source, options.workers)) as surfaces:
+        surfaces_file.write(options.out, source, surfaces)
     print(f"pymol_dsr: {len(source.states)} states written to {options.out}", file=sys.stderr)
     return 0
 
@@ -147,18 +152,19 @@ def _warn_of_size(trajectory: str) -> None:
         )
 
 
-def _reported(source: Source, workers: int) -> Iterator[Surface]:
+def _reported(source: Source, workers: int) -> Generator[Surface, None, None]:
     """Return the surfaces of `source` as they are made, with progress and warnings on stderr."""
     last_report, warned = time.monotonic(), 0
-    for count, surface in enumerate(compute_surfaces(source, workers), 1):
-        # A trajectory that is read state by state warns on the way.
-        for line in source.warnings[warned:]:
-            print(f"pymol_dsr: warning: {line}", file=sys.stderr)
-        warned = len(source.warnings)
-        if time.monotonic() - last_report > 2.0:
-            last_report = time.monotonic()
-            print(f"pymol_dsr: surfaces {count} of {len(source.states)}", file=sys.stderr)
-        yield surface
+    with contextlib.closing(compute_surfaces(source, workers)) as computed:
+        for count, surface in enumerate(computed, 1):
+            # A trajectory that is read state by state warns on the way.
+            for line in source.warnings[warned:]:
+                print(f"pymol_dsr: warning: {line}", file=sys.stderr)
+            warned = len(source.warnings)
+            if time.monotonic() - last_report > 2.0:
+                last_report = time.monotonic()
+                print(f"pymol_dsr: surfaces {count} of {len(source.states)}", file=sys.stderr)
+            yield surface
 
 
 if __name__ == "__main__":

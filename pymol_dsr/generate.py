@@ -26,6 +26,7 @@ from .fits.fit import JobError
 from .scene.objects import SceneError
 from .session import Session, close_session, session_of
 from .shared import atomic_write, molecule_files
+from .shared.exit_codes import WORK_FAILED
 from .shared.options import FitOptions
 from .shared.paths import names_by_number
 from .shared.source_options import GenerateOptions, MorphOptions
@@ -39,7 +40,7 @@ WIDTH = 60
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the file; 0, or 1 with one line on stderr."""
+    """Write the file; 0, or 1 for what can't be generated and WORK_FAILED else, with one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m pymol_dsr.generate", description=__doc__)
     parser.add_argument("paths", nargs="+", help="structure and trajectory, or the structures of a morph")
     parser.add_argument("--options", required=True, help="options of the states, as JSON")
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
             run(options, session_of(session.cmd), session.cmd)
     except (BackendError, ExtractError, JobError, SceneError, pymol.CmdException, ValueError, OSError) as error:
         print(f"pymol_dsr: {one_line(str(error).strip().removeprefix('Error: '))}", file=sys.stderr)
-        return 1
+        return WORK_FAILED if isinstance(error, atomic_write.WriteError) else 1
     finally:
         close_session(session.cmd)
         session.stop()

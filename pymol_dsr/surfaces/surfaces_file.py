@@ -45,7 +45,7 @@ def write(path: str, source: Source, surfaces: Iterable[Surface]) -> None:
         folder = os.path.dirname(path)
         with naming_errors(path):
             spools = {
-                name: _Spool(stack.enter_context(tempfile.TemporaryFile(dir=folder)), dtype)
+                name: _Spool(_temporary_file(folder, stack), dtype)
                 for name, dtype in (("points", "<f4"), ("normals", "<f4"), ("faces", "<i4"), ("atoms", "<f4"))
             }
         states: list[float] = []
@@ -59,6 +59,19 @@ def write(path: str, source: Source, surfaces: Iterable[Surface]) -> None:
         tensors = _tensors(states, spools)
         with replace_when_whole(path, sum(tensor.size for tensor in tensors)) as stream:
             write_tensors(stream, tensors, json.dumps(_meta(source)))
+
+
+def _temporary_file(folder: str, stack: contextlib.ExitStack) -> IO[bytes]:
+    """Return a nameless file that the stack closes."""
+    file = tempfile.TemporaryFile(dir=folder)
+
+    def close() -> None:
+        # On a full disk it fails again to write what it holds, and that error would take the place of the first.
+        with contextlib.suppress(OSError):
+            file.close()
+
+    stack.callback(close)
+    return file
 
 
 def _meta(source: Source) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pymol_dsr.shared import molecule_files
+from pymol_dsr.shared.exit_codes import WORK_FAILED
 
 from ..runtime.errors import RequestError
 
@@ -133,8 +134,9 @@ def run_in_pymol(command: Sequence[str], paths: Sequence[Path], take: Callable[[
         except BaseException:
             process.terminate()
             raise
-    if process.returncode == 1 and last.startswith(SAYS):
-        raise ValueError(last.removeprefix(SAYS))
+    if process.returncode in (1, WORK_FAILED) and last.startswith(SAYS):
+        line = last.removeprefix(SAYS)
+        raise ValueError(line) if process.returncode == 1 else RequestError("internal", line)
     if -process.returncode in CRASHES:
         files = " or ".join(map(str, paths))
         raise ValueError(
