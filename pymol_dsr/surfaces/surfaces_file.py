@@ -63,7 +63,7 @@ def write(path: str, source: Source, surfaces: Iterable[Surface]) -> None:
 
 def _temporary_file(folder: str, stack: contextlib.ExitStack) -> IO[bytes]:
     """Return a nameless file that the stack closes."""
-    file = tempfile.TemporaryFile(dir=folder)
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
 
     def close() -> None:
         # On a full disk it fails again to write what it holds, and that error would take the place of the first.

@@ -252,6 +252,10 @@ class _Simulation:
         self._last: Checkpoint
 
     def run(self) -> Generated:
+        with self._store.held():
+            return self._run()
+
+    def _run(self) -> Generated:
         options = self._options
         self._started = self._written = time.monotonic()
         replica, step = 0, 0

@@ -8,13 +8,13 @@ many files of states belong to it, so a run that was killed goes on from the las
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -30,6 +30,8 @@ from pymol_dsr.shared.values import ValueFault
 from ...runtime.folders import fits_folder
 
 FORMAT = "dsr simulation 1"
+LOCK = "owner.lock"
+"""The file whose lock the process holds that simulates."""
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -91,11 +93,32 @@ class SimulationStore:
         """Whether a simulation of this name was begun."""
         return "start.safetensors" in self
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from this simulation inside the block. Raises ValueFault where one of them runs it."""
+        lock = filelock.FileLock(self.folder / LOCK, thread_local=False)
+        # A folder that can't be written can't be locked; the simulation says so itself.
+        with suppress(OSError):
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=0)
+            except filelock.Timeout as error:
+                raise ValueFault(
+                    f"the simulation {self.folder.name} is under way in another PyMOL ({self.folder}): wait for it, or "
+                    "give another name="
+                ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
     def begin(self, molecule: Molecule, coordinates: NDArray[np.float32], options: SimulationOptions) -> None:
         """Drop an earlier simulation of this name and write what is simulated. Raises WriteError."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for file in self.folder.iterdir():
+            # Without the file, another process would not see that the lock is held.
+            if file.name != LOCK:
+                file.unlink()
         texts, table = molecule.table()
         start: Tensors = {
             "atoms": table,

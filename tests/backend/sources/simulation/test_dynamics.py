@@ -241,6 +241,15 @@ def test_resume_says_what_does_not_fit(alanines, store) -> None:
         run(alanines, store, replace(SHORT, resume=True))
 
 
+def test_two_processes_do_not_run_one_simulation(alanines, store) -> None:
+    with SimulationStore("run").held(), pytest.raises(ValueFault, match=r"run is under way in another PyMOL .*: wait"):
+        run(alanines, store, replace(SHORT, ns=0.0004))
+    run(alanines, store, replace(SHORT, ns=0.0004))
+    run(alanines, store, replace(SHORT, ns=0.0006, resume=True))
+    run(alanines, store, replace(SHORT, ns=0.0004))
+    assert len(store.states()) == 2
+
+
 def test_a_full_disk_costs_no_states(alanines, store, monkeypatch) -> None:
     monkeypatch.setattr(SimulationStore, "put", lambda *_: (_ for _ in ()).throw(OSError("No space left on device")))
     generated, _, lines = run(alanines, store, replace(SHORT, ns=0.0004))
