@@ -26,7 +26,7 @@ MOST_MUTATED = 0.25
 LEAST_RESIDUES = 4
 LONGEST_LINK = 4.3
 """Å from a Cα to the next one, where their residues are bonded; 3.8 Å is usual."""
-# Of all kinds: their nitrogen has no hydrogen to bond with.
+# Prolines of all kinds: their nitrogen has no hydrogen to bond with.
 PROLINES = ("PRO", "HYP", "DPR")
 # Characters of a list of states in a line.
 LONGEST_STATES = 60

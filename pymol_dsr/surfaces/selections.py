@@ -26,7 +26,7 @@ def split_by_object(selection: str, _self: Any) -> list[str]:
     # PyMOL takes a + between names without spaces for part of a name, and none in a selection.
     if NAME_LIST.fullmatch(selection) and selection.removeprefix("%") not in _self.get_names("all"):
         # Each may be a group.
-        return [part for name in selection.split("+") for part in split_by_object(name, _self)]
+        return [of_one for name in selection.split("+") for of_one in split_by_object(name, _self)]
     objects = selected_objects(selection, _self)
     if len(objects) == 1:
         return [selection]

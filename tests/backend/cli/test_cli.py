@@ -478,8 +478,8 @@ def test_scores_against_another_molecule_say_so(fit_folder, run_here, tmp_path):
     from dsr_backend.surfaces import surfaces_file
 
     surfaces, meta = surfaces_file.read_surfaces_file(fit_folder / "pep.safetensors")
-    other = dataclasses.replace(surfaces[0], atoms=surfaces[0].atoms[:-1])
-    surfaces_file.write_surfaces_file(tmp_path / "truth.safetensors", [other], meta)
+    of_fewer_atoms = dataclasses.replace(surfaces[0], atoms=surfaces[0].atoms[:-1])
+    surfaces_file.write_surfaces_file(tmp_path / "truth.safetensors", [of_fewer_atoms], meta)
     _, lines = run_here("eval", fit_folder / "pep.dsr", tmp_path / "truth.safetensors")
     assert any("truth.safetensors: its surfaces are of 122 atoms, and the fit is of 123" in line for line in lines)
 

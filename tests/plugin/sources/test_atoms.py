@@ -50,7 +50,7 @@ def test_molecules_that_the_box_cuts_are_named_with_what_mends_them(cmd):
     cmd.load(str(CASES / "whole.pdb"), "brk")
     cmd.load(str(CASES / "wrapped.pdb"), "brk")
     assert not read_states("brk", "1", cmd).warnings
-    # Those of the whole molecules, whatever atoms are read.
+    # Bonds of whole molecules count, whatever atoms are read.
     [line] = read_states("brk and name CA", "all", cmd).warnings
     assert line.startswith("state 2 and 3 other states: 14 bonds are cut in brk, up to 41.2 A long")
     assert line.endswith(

@@ -62,11 +62,11 @@ def _resumed(
             f"resume 1: there is no simulation {request.source} in {store.folder.parent}; leave resume=1 out"
         )
     molecule, coordinates, options = store.start()
-    sequence, wanted = _sequence(molecule), _sequence(request.molecule())
-    if sequence != wanted:
+    sequence, requested = _sequence(molecule), _sequence(request.molecule())
+    if sequence != requested:
         raise ValueFault(
-            f"resume 1: the simulation {request.source} is of {_shown(sequence)}, and here is {_shown(wanted)}; give "
-            "another name=, or leave resume=1 out, which replaces it"
+            f"resume 1: the simulation {request.source} is of {_in_words(sequence)}, and this molecule has "
+            f"{_in_words(requested)}; give another name=, or leave resume=1 out, which replaces it"
         )
     checkpoint = store.checkpoint()
     prepared = prepare(molecule, coordinates, options.forcefield, True)
@@ -82,7 +82,7 @@ def _sequence(molecule: Molecule) -> list[str]:
     return [PROTONATION_STATES.get(name, name) for name in names]
 
 
-def _shown(sequence: list[str]) -> str:
+def _in_words(sequence: list[str]) -> str:
     """Name a sequence in a few words."""
     ending = " ..." if len(sequence) > MOST_SHOWN else ""
     return f"{counted(len(sequence), 'residue')} ({' '.join(sequence[:MOST_SHOWN])}{ending})"

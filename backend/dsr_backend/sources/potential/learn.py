@@ -78,11 +78,11 @@ def simulated(name: str, label: str, forces: bool | None, one_of: NDArray[np.flo
     return LearningData(label, frames, options.temperature, noise)
 
 
-def _is_among(one: NDArray[np.float32], frames: NDArray[np.float32]) -> bool:
+def _is_among(beads: NDArray[np.float32], frames: NDArray[np.float32]) -> bool:
     """Whether beads f4[N,3] (Å) are one of the frames [F,N,3], also after a rigid motion."""
-    if one.shape != frames.shape[1:]:
+    if beads.shape != frames.shape[1:]:
         return False
-    shape, shapes = (np.linalg.norm(x - x.mean(-2, keepdims=True, dtype=np.float64), axis=-1) for x in (one, frames))
+    shape, shapes = (np.linalg.norm(x - x.mean(-2, keepdims=True, dtype=np.float64), axis=-1) for x in (beads, frames))
     return bool(np.abs(shapes - shape).max(1).min() < SAME_FRAME)
 
 

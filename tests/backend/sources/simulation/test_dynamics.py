@@ -144,7 +144,7 @@ def test_residues_that_the_force_field_lacks_are_named_with_what_works(scene) ->
 @pytest.mark.parametrize("platform", ["CPU", "Reference"])
 def test_a_molecule_that_a_box_has_cut_is_refused_in_one_line(alanines, platform) -> None:
     molecule, coordinates = alanines
-    cut = np.mod(coordinates - coordinates.mean(0) + np.float32([3.0, 10.0, 10.0]), np.float32(20.0))
+    cut = np.mod(coordinates - coordinates.mean(0) + np.array([3.0, 10.0, 10.0], np.float32), np.float32(20.0))
     with pytest.raises(ValueFault, match=r"(unstable from the start \(Particle coordinate|no finite energy).*mend"):
         estimate(molecule, cut, replace(SHORT, platform=platform), no_check)
 
