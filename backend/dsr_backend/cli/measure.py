@@ -63,7 +63,7 @@ def run_measure(options: argparse.Namespace) -> int:
         if masks["selection"] is not None:
             progress.line(
                 "dsr-backend: the selection has what is nearest to its atoms' centres, as the fit has no radii; "
-                "dsr_measure in PyMOL takes the nearest sphere"
+                "PyMOL measures by the nearest sphere"
             )
         measures = _print_measures(fitted, times, keys, masks, settings.resolution)
     _print_means(fitted, measures, keys)
