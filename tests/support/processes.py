@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from pymol_dsr.backend import client
+from pymol_dsr.backend.process import Process
 from pymol_dsr.shared import messages
 from support.paths import SUPPORT
+from support.waiting import PATIENCE
 
 PROBLEM = [sys.executable, str(SUPPORT / "problem_backend.py")]
-# Never greets. A shell says its words within the shortest patience even on a busy machine; Python may not.
+# Never greets.
 QUEUED = ["sh", "-c", "echo 'srun: job 17 queued and waiting for resources' >&2; exec sleep 600"]
 
 
@@ -51,6 +57,22 @@ def raw(method: str, params: dict[str, Any] | None = None, arrays: dict[str, Any
             return dict(params or {}), dict(arrays or {})
 
     return Raw()
+
+
+def give_up_at_first_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the time to greet run out when a backend has said its first words, however long they take."""
+    ahead = 0.0
+    read = Process.stderr_tail
+
+    def tail(self: Process) -> list[str]:
+        nonlocal ahead
+        lines = read(self)
+        ahead = 2 * PATIENCE if lines else ahead
+        return lines
+
+    monkeypatch.setattr(Process, "stderr_tail", tail)
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead, sleep=time.sleep)
+    monkeypatch.setattr(client, "time", clock)
 
 
 def runs(pid: int) -> bool:

@@ -55,7 +55,7 @@ from pymol_dsr.shared import atomic_write, frames, messages
 from pymol_dsr.shared.options import FitOptions
 from pymol_dsr.shared.version import VERSION
 from support.paths import ROOT
-from support.processes import PROBLEM, QUEUED, Log, group_is_gone, raw, runs, sent_ball
+from support.processes import PROBLEM, QUEUED, Log, give_up_at_first_words, group_is_gone, raw, runs, sent_ball
 from support.shapes import ball, fit
 from support.waiting import PATIENCE, wait_for
 
@@ -623,11 +623,14 @@ def test_a_fit_with_a_misbehaving_backend(
     fit_fails(plugin, capsys, sentence)
 
 
-def test_a_fit_with_a_backend_that_waits_in_a_queue(plugin: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    session_of(plugin).settings.put("wait", "1")
+def test_a_fit_with_a_backend_that_waits_in_a_queue(
+    plugin: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_up_at_first_words(monkeypatch)
+    session_of(plugin).settings.put("wait", f"{PATIENCE:.0f}")
     session_of(plugin).settings.put("backend", shlex.join(QUEUED))
     words = "its last words: 'srun: job 17 queued and waiting for resources'"
-    fit_fails(plugin, capsys, f"did not greet within 1 s; {words}")
+    fit_fails(plugin, capsys, f"did not greet within {PATIENCE:g} s; {words}")
 
 
 def fit_fails(cmd: Any, capsys: pytest.CaptureFixture[str], sentence: str) -> None:

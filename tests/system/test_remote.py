@@ -335,15 +335,17 @@ def queue(tmp_path):
 
 
 def test_a_queue_is_waited_for_and_said(plugin, queue, monkeypatch, capsys):
-    monkeypatch.setattr(slow_backend, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(slow_backend, "QUIET_SECONDS", 0.0)
+    processes.give_up_at_first_words(monkeypatch)
     session_of(plugin).settings.put("backend", queue)
-    session_of(plugin).settings.put("wait", "1")
     text = refused(plugin)
     assert (
-        "waits for the backend to start, 1 s at most (dsr_set wait); it says "
+        f"waits for the backend to start, {PATIENCE:g} s at most (dsr_set wait); it says "
         "'srun: job 17 queued and waiting for resources'" in capsys.readouterr().out
     )
-    assert "did not greet within 1 s; its last words: 'srun: job 17 queued and waiting for resources'" in text
+    assert (
+        f"did not greet within {PATIENCE:g} s; its last words: 'srun: job 17 queued and waiting for resources'" in text
+    )
 
 
 def test_waiting_in_a_queue_can_be_cancelled(plugin, queue):
@@ -356,9 +358,9 @@ def test_waiting_in_a_queue_can_be_cancelled(plugin, queue):
 
 
 def test_the_doctor_says_what_it_waits_for(plugin, queue, monkeypatch, capsys):
-    monkeypatch.setattr(slow_backend, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(slow_backend, "QUIET_SECONDS", 0.0)
+    processes.give_up_at_first_words(monkeypatch)
     session_of(plugin).settings.put("backend", queue)
-    session_of(plugin).settings.put("wait", "1")
     lines = dsr_doctor(async_=0, quiet=0, _self=plugin)
     assert "it says 'srun: job 17 queued and waiting for resources'" in capsys.readouterr().out
     [line] = [line for line in lines if line.startswith("FAIL")]

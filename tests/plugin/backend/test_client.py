@@ -24,7 +24,7 @@ from pymol_dsr.backend.process import BackendError, LaunchError, find_command
 from pymol_dsr.shared.frames import PROTOCOL, read_frame, write_frame
 from pymol_dsr.shared.version import VERSION
 from support.paths import ROOT
-from support.processes import PROBLEM, QUEUED, Log, group_is_gone, raw, runs, sent_ball
+from support.processes import PROBLEM, QUEUED, Log, give_up_at_first_words, group_is_gone, raw, runs, sent_ball
 from support.survivors import survivors
 from support.waiting import PATIENCE, wait_for
 
@@ -80,11 +80,14 @@ def failure(call: Callable[[], Any]) -> BackendError:
 
 
 @pytest.mark.system
-def test_a_slow_backend_is_given_up_with_its_last_words(connect: Callable[..., Backend]) -> None:
+def test_a_slow_backend_is_given_up_with_its_last_words(
+    connect: Callable[..., Backend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_up_at_first_words(monkeypatch)
     backend = connect(command=QUEUED)
-    error = failure(lambda: backend.start(timeout=1.0))
+    error = failure(lambda: backend.start(timeout=PATIENCE))
     assert error.code == "timeout"
-    assert "did not greet within 1 s" in error.message
+    assert f"did not greet within {PATIENCE:g} s" in error.message
     assert "its last words: 'srun: job 17 queued and waiting for resources'" in error.message
     assert "run the command in a terminal" in error.message
     assert not runs(pid_of(backend))
