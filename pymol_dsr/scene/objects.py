@@ -39,7 +39,7 @@ def check_names(names: Iterable[str], replaceable: Collection[str], _self: Any) 
         if kind not in replaceable:
             noun = "molecule" if kind == ATOMS_TITLE else kind
             raise SceneError(f"the name {name} is taken by a {noun}; give another one with object=")
-        held = sorted(set(_molecules_in(name, _self)) - present) if kind == "group" else []
+        held = sorted(set(molecules_in(name, _self)) - present) if kind == "group" else []
         if held:
             raise SceneError(
                 f"the name {name} is taken by a group that holds {', '.join(held)}; give another one with object=, or "
@@ -47,7 +47,7 @@ def check_names(names: Iterable[str], replaceable: Collection[str], _self: Any) 
             )
 
 
-def _molecules_in(group: str, _self: Any) -> list[str]:
+def molecules_in(group: str, _self: Any) -> list[str]:
     """Return the molecules of a group."""
     # PyMOL takes the name of a group also for the beginning of another name, so that this is none or any.
     if not _self.get_object_list(f"%{group}"):

@@ -18,7 +18,7 @@ from ..scene import placement
 from ..scene.gui_thread import in_gui
 from ..scene.molecule_copy import copy_atoms
 from ..scene.molecules import GENERATED, claim_molecule, present_name
-from ..scene.objects import SceneError, delete_objects, object_kind
+from ..scene.objects import SceneError, delete_objects, molecules_in, object_kind
 from ..surfaces.coordinates import put_coordinates
 from ..surfaces.selections import GENERATED_TITLE, generated_states
 
@@ -46,9 +46,9 @@ def check_generated_names(names: Sequence[str], _self: Any) -> None:
     """Raise SceneError where a name belongs to something that no source has made."""
     for name in sorted(set(names) & set(_self.get_names("all"))):
         kind = str(_self.get_type(name)).split(":")[-1]
-        if kind == "group" and all(_is_generated(member, _self) for member in _self.get_object_list(f"({name})") or []):
-            continue
-        if not _is_generated(name, _self):
+        # A group of surfaces, as of dsr_occupancy, has no molecules.
+        molecules = molecules_in(name, _self) if kind == "group" else [name]
+        if not molecules or not all(_is_generated(molecule, _self) for molecule in molecules):
             raise SceneError(f"the name {name} is taken by a {kind}; give another one with name=")
 
 

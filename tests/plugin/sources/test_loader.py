@@ -108,6 +108,11 @@ def test_only_what_a_source_has_made_is_replaced(plugin):
     plugin.pseudoatom("pep_fill")
     with pytest.raises(SceneError, match="pep_fill"):
         load(plugin, name="pep_fill")
+    # A group of surfaces that dsr_occupancy has made; PyMOL takes its name for the beginning of that of a molecule.
+    plugin.load_cgo(cgo.NOTHING, "pep_n_50", 1)
+    plugin.group("pep_n", "pep_n_50")
+    with pytest.raises(SceneError, match="the name pep_n is taken by a group; give another one with name="):
+        check_generated_names(["pep_n"], plugin)
 
 
 def test_fewer_replicas_replace_those_of_an_earlier_run_and_nothing_else_of_their_group(plugin):
