@@ -40,10 +40,11 @@ def remove_fit(jobs: Jobs, name: str, endings: Sequence[str] = (*FINISHED, *INTE
         raise JobError(
             f"{name} is detached; dsr_cancel {name} stops it, and dsr_movie {name} takes it when it is ready"
         )
-    for path in paths:
-        lock = path / LOCK
-        if lock.exists() and not atomic_write.is_unlocked(lock):
+    for lock in [path / LOCK for path in paths if (path / LOCK).exists()]:
+        if not atomic_write.is_unlocked(lock):
             raise JobError(f"{name} is under way in another process; wait for it, or end that")
+        # Before all else: on Windows this fails while a process has it open, and the fit stays whole.
+        lock.unlink()
     for path in paths:
         shutil.rmtree(path) if path.is_dir() else os.remove(path)
     backend = jobs.connection.running

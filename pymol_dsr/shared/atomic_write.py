@@ -141,7 +141,11 @@ def lock(stream: BinaryIO) -> None:
 
 
 def is_unlocked(path: Path) -> bool:
-    """Whether no process has locked a file, as far as the system knows locks. Raises OSError."""
+    """Whether no process has locked a file. Raises OSError.
+
+    On Windows always True: remove the file itself before all that it stands for, which fails while a process has it
+    open.
+    """
     if fcntl is None:
         return True
     opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from pymol_dsr.fits.fit import Activity, Fit, JobError, Phase
@@ -65,3 +67,14 @@ def test_what_is_under_way_is_not_deleted(jobs, tmp_path):
             remove_fit(jobs, "a")
     assert file.exists()
     assert remove_fit(jobs, "a") and not surfaces.exists()
+
+
+def test_nothing_is_deleted_where_the_lock_can_not_be_removed(jobs, tmp_path, monkeypatch):
+    """As on Windows, whose locks can't be asked for, while the process that has it open lives; here it is a folder."""
+    monkeypatch.setattr(atomic_write, "fcntl", None)
+    (tmp_path / "fits" / "a.dsr").write_bytes(b"x")
+    (tmp_path / "fits" / "a.surfaces" / "lock").mkdir(parents=True)
+    with pytest.raises(OSError, match="lock"):
+        remove_fit(jobs, "a")
+    assert sorted(os.listdir(tmp_path / "fits")) == ["a.dsr", "a.surfaces"]
+    assert (tmp_path / "fits" / "a.surfaces" / "lock").exists()
