@@ -19,6 +19,7 @@ from ..shared import atomic_write, plots
 from ..shared.messages import MeasureResult
 from ..shared.state_times import inner_states
 from ..shared.tables import csv_bytes
+from ..surfaces.selections import refusal
 
 # As many times as a summary and a plot need, unless the user names others.
 MOST_TIMES = 100
@@ -141,8 +142,7 @@ def selection_mask(present: PresentAtoms, argument: str, selection: str, _self: 
     try:
         count = _self.count_atoms(f"({selection})")
     except CmdException as error:
-        reason = str(error.args[0] if error.args else error).splitlines()[0].rstrip(".")
-        raise SceneError(f"{label}: {reason}") from error
+        raise SceneError(f"{label}: {refusal(selection, error, _self)}") from error
     if not count:
         raise SceneError(f"{label}: it holds no atoms")
     indices: set[int] = set()

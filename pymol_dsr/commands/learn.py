@@ -16,6 +16,7 @@ from ..sources.backbones import generator_request
 from ..sources.beads import potential_request
 from ..sources.jobs import SourceJob
 from ..sources.learning import run_learning
+from ..surfaces.selections import names_there
 from .arguments import new_fit_name
 from .command import command
 from .running import Runner
@@ -187,7 +188,9 @@ def _object_names(objects: str, _self: Any) -> list[str]:
     except CmdException:
         named = []
     if not named:
-        raise CmdException(f"objects {objects}: no object has such atoms; name objects with states, as pep_md")
+        raise CmdException(
+            f"objects {objects}: no object has such atoms ({names_there(_self)}); name some that have states"
+        )
     return list(named)
 
 

@@ -17,6 +17,10 @@ NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 ONE_NAME = re.compile(r"[\w.-]+", re.ASCII)
 # Kinds of what has a name in the scene and holds atoms.
 WITH_ATOMS = ("molecule", "group", "selection")
+# Names that a message lists, at most.
+MOST_NAMES = 8
+# PyMOL's own words on a name that it does not know.
+INVALID = "Invalid selection name"
 # Names as in one+two+three.
 NAME_LIST = re.compile(r"[\w.^%-]+(?:\+[\w.^%-]+)+", re.ASCII)
 
@@ -54,17 +58,31 @@ def selected_objects(selection: str, _self: Any) -> list[str]:
     except CmdException as error:
         if fault := _word_fault(selection, _self):
             raise ExtractError(fault) from error
-        reason = str(error.args[0] if error.args else error).splitlines()[0].rstrip(".")
-        if NAME.fullmatch(selection) and selection not in _self.get_names("all"):
-            # PyMOL takes the beginning of one of its words for it, as pep for pepseq, and complains of what follows.
-            reason = f'Invalid selection name "{selection}"'
-        hint = "; join objects with 'or' in a selection" if "+" in reason else ""
-        raise ExtractError(f"selection {selection}: {reason}{hint}") from error
+        raise ExtractError(f"selection {selection}: {refusal(selection, error, _self)}") from error
     if not names:
         raise ExtractError(f"selection {selection}: it holds no atoms")
     if fault := _abbreviation_fault(selection, names, _self):
         raise ExtractError(fault)
     return names
+
+
+def refusal(selection: str, error: CmdException, _self: Any) -> str:
+    """Return in one line why PyMOL refuses a selection; where it knows a name not, with those that there are."""
+    reason = str(error.args[0] if error.args else error).splitlines()[0].rstrip(".")
+    if NAME.fullmatch(selection) and selection not in _self.get_names("all"):
+        # PyMOL takes the beginning of one of its words for it, as pep for pepseq, and complains of what follows.
+        reason = f'{INVALID} "{selection}"'
+    names = f" ({names_there(_self)})" if INVALID in reason else ""
+    hint = "; join objects with 'or' in a selection" if "+" in reason else ""
+    return f"{reason}{names}{hint}"
+
+
+def names_there(_self: Any) -> str:
+    """List the molecules and selections of the scene for a message, MOST_NAMES of them at most."""
+    kinds = ("object:molecule", "selection")
+    names = [name for name in _self.get_names("public") if _self.get_type(name) in kinds]
+    listed = [*names[:MOST_NAMES], *(["..."] if len(names) > MOST_NAMES else [])]
+    return f"there: {', '.join(listed) or 'none'}"
 
 
 def _abbreviation_fault(selection: str, names: list[str], _self: Any) -> str:
@@ -80,7 +98,7 @@ def _abbreviation_fault(selection: str, names: list[str], _self: Any) -> str:
         named = next((name for name in molecules if not is_beside_movie(name, _self)), molecules[0])
         return f"selection {selection}: it is a {kind}, which has no atoms; name a molecule, as {named}"
     if not kind and all(is_beside_movie(name, _self) for name in names):
-        return f'selection {selection}: Invalid selection name "{selection}"'
+        return f'selection {selection}: {INVALID} "{selection}" ({names_there(_self)})'
     return ""
 
 

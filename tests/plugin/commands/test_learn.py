@@ -136,7 +136,7 @@ def test_a_generator_is_learned_goes_on_and_generates_without_training(backend, 
 
 def test_faults_are_refused_before_a_backend_is_started(plugin):
     cmd = plugin
-    assert "objects nothing: no object has such atoms; name" in refused(cmd, dsr_learn, "nothing")
+    assert "objects nothing: no object has such atoms (there: pep)" in refused(cmd, dsr_learn, "nothing")
     assert "objects: name objects with states" in refused(cmd, dsr_learn)
     for key, value in (("forces", "1"), ("calibrate", 0), ("temperature", 310)):
         line = refused(cmd, dsr_learn, "pep", "generator", **{key: value})

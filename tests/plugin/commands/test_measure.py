@@ -43,7 +43,7 @@ def row(state, **values):
         ("top=-1", "top -1: it must be at least 0"),
         ("trajectory=pep", "one is a fit of one trajectory: leave trajectory=pep out"),
         ("plot=1", "plot 1: PyMOL has no window here; file=NAME.csv writes NAME.png"),
-        ("selection=nope", 'selection nope: Invalid selection name "nope"'),
+        ("selection=nope", 'selection nope: Invalid selection name "nope" (there: pep, other)'),
         ("selection=other", "selection other: none of its 133 atoms is among the 40 of pep that were fitted"),
         ("selection=none", "selection none: it holds no atoms"),
         ("pocket=resi 9", "pocket resi 9: none of its"),

@@ -350,7 +350,7 @@ def test_bad_selections(peptide):
     # The beginnings of words of PyMOL's selections: pepseq and chain.
     peptide.set_name("pep", "lone")
     for name in ("pep", "chai"):
-        assert refused(peptide, name) == f'selection {name}: Invalid selection name "{name}"'
+        assert refused(peptide, name) == f'selection {name}: Invalid selection name "{name}" (there: lone, other)'
     peptide.set_name("lone", "pep")
     # PyMOL takes the name of a movie for the beginning of that of its atoms.
     peptide.load_cgo([0.0], "pep_dsr", 1)
@@ -360,12 +360,29 @@ def test_bad_selections(peptide):
         "selection pep_dsr: it is a cgo, which has no atoms; name a molecule, as pep"
     )
     peptide.delete("pep_dsr")
-    assert refused(peptide, "pep_dsr") == 'selection pep_dsr: Invalid selection name "pep_dsr"'
+    assert refused(peptide, "pep_dsr") == (
+        'selection pep_dsr: Invalid selection name "pep_dsr" (there: pep, other, pep_dsr_atoms)'
+    )
     assert extract.read_source("oth", "1", _self=peptide).object == "other", "molecules may be abbreviated"
     assert extract.read_source("pep_dsr_atoms", "1", _self=peptide).object == "pep_dsr_atoms"
     peptide.delete("pep_dsr_atoms")
     assert "selection resi (" in refused(peptide, "resi (")
     assert "spans 2 objects (other, pep)" in refused(peptide, "all")
+
+
+def test_an_unknown_name_is_refused_with_those_that_there_are(cmd):
+    unknown = 'selection nope: Invalid selection name "nope"'
+    assert refused(cmd, "nope") == f"{unknown} (there: none)"
+    for number in range(1, 8):
+        cmd.pseudoatom(f"m{number}")
+    cmd.select("mine", "m1")
+    cmd.load_cgo([0.0], "arrow", 1)
+    names = "m1, m2, m3, m4, m5, m6, m7, mine"
+    assert refused(cmd, "nope") == f"{unknown} (there: {names})"
+    assert refused(cmd, "nope and name CA").endswith(f'"nope" (there: {names})')
+    cmd.pseudoatom("m8")
+    assert sum(name in refused(cmd, "nope").partition("there: ")[2] for name in [*names.split(", "), "m8"]) == 8
+    assert refused(cmd, "nope").endswith(", ...)")
 
 
 def families(cmd, selection, states="all"):
@@ -437,7 +454,11 @@ def test_the_atoms_of_a_movie_are_no_data_unless_they_are_named(peptide):
         ("pep+bare", "all", "selection bare: it holds no atoms"),
         ("two+pep", "1-6", "states 1-6: the object two has 4 states; 6 is past the end"),
         ("polymer", "1-6", "states 1-6: the object two has 4 states; 6 is past the end"),
-        ("pep+two and name CA", "all", "Invalid selection name \"pep+two\"; join objects with 'or' in a selection"),
+        (
+            "pep+two and name CA",
+            "all",
+            "Invalid selection name \"pep+two\" (there: pep, two, bare); join objects with 'or' in a selection",
+        ),
     ],
 )
 def test_bad_lists_of_objects(peptide, selection, states, message):
