@@ -25,7 +25,7 @@ format_states = states.format
 
 
 def fit_name(name: Any, _self: Any) -> str:
-    """Return a fit's name as PyMOL writes it, `B_` for `B`: fits are entered under that one."""
+    """Return a fit's name as PyMOL writes it, `B_` for `B` and `a_b` for `a b`: fits are entered under that one."""
     return str(_self.get_legal_name(str(name)))
 
 
@@ -48,11 +48,10 @@ def new_fit_name(fits: Mapping[str, Fit], given: str, argument: str, _self: Any)
     Refused are names that no file may have, those that PyMOL writes like one that is taken, and those that differ from
     one in case only, which are the same file on Windows and macOS.
     """
-    if not is_name(given):
-        raise CmdException(text.one_line(f"{argument} {given[:100]}: {rule_against(given)}"))
     name = fit_name(given, _self)
     if not is_name(name):
-        raise CmdException(f"{argument} {given}: PyMOL writes it {name}: {rule_against(name)}")
+        written = f"PyMOL writes it {name[:100]}: " if name not in ("", given) else ""
+        raise CmdException(text.one_line(f"{argument} {given[:100]}: {written}{rule_against(name)}"))
     if name != given and name in fits:
         raise CmdException(
             f"{argument} {given}: PyMOL writes it {name}, which there is; {argument}={name} replaces that fit, any "

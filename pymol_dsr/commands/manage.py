@@ -90,7 +90,7 @@ def dsr_cancel(name: str, *, quiet: int = 1, _self: Any = cmd) -> None:
     running = session.sources.cancel(stopped) or session.jobs.cancel(stopped)
     if not running and stopped == "dsr_install":
         running = session.installer.cancel()
-    reporter(quiet)(f" {name}: {'stopping' if running else 'nothing to stop'}")
+    reporter(quiet)(f" {stopped}: {'stopping' if running else 'nothing to stop'}")
 
 
 @command
@@ -113,7 +113,8 @@ def dsr_delete(name: str, *, quiet: int = 1, _self: Any = cmd) -> list[str]:
 
         dsr_status, dsr_cancel, dsr_save
     """
-    removed = [str(path) for path in remove_fit(session_of(_self).jobs, fit_name(name, _self))]
+    name = fit_name(name, _self)
+    removed = [str(path) for path in remove_fit(session_of(_self).jobs, name)]
     reporter(quiet)(f" {name}: deleted" + (f", with {', '.join(removed)}" if removed else ""))
     return removed
 

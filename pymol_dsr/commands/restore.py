@@ -21,6 +21,7 @@ from ..scene.replies import mesh_of
 from ..session import Session, session_of
 from ..shared import text
 from ..shared.messages import MeshResult
+from .arguments import fit_name
 from .command import command
 from .expected import EXPECTED
 from .movie_plan import mesh_requests
@@ -58,7 +59,7 @@ def dsr_restore(name: str = "", *, async_: int = -1, quiet: int = 1, _self: Any 
 
         dsr_movie, dsr_cancel, dsr_set
     """
-    session = session_of(_self)
+    session, name = session_of(_self), fit_name(name, _self)
     session.light.prune(_self)
     chosen = [movie.name for movie in session.light.coarse.values() if name in ("", movie.name, movie.fit)]
     if not chosen:

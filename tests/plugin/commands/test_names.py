@@ -7,9 +7,10 @@ import pytest
 from pymol_dsr.commands.arguments import fit_of
 from pymol_dsr.commands.files import dsr_load
 from pymol_dsr.commands.fit import dsr_fit, prepare_fit
-from pymol_dsr.commands.manage import dsr_cancel, dsr_status
+from pymol_dsr.commands.manage import dsr_cancel, dsr_delete, dsr_status
 from pymol_dsr.commands.measure import dsr_measure
 from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.commands.restore import dsr_restore
 from pymol_dsr.fits.fit import Phase
 from pymol_dsr.scene.kept_movies import KeptMovie
 from pymol_dsr.session import session_of
@@ -26,6 +27,19 @@ def test_a_fit_is_found_by_the_name_that_was_given(backend):
     assert "B_" in backend.get_names("objects")
     assert dsr_status("B", _self=backend) == dsr_status("B_", _self=backend)
     dsr_cancel("B", _self=backend)
+
+
+def test_a_blank_in_a_name_becomes_what_pymol_makes_of_it_everywhere(plugin, capsys):
+    """As in `create my pep, pep`, whose object is my_pep."""
+    session, options = session_of(plugin), (FitOptions(), StartOptions())
+    assert prepare_fit(session, "pep", "1-3", "my fit", *options, plugin)[0] == "my_fit"
+    ready(plugin, "my_fit", "")
+    assert dsr_status("my fit", _self=plugin) == ["my_fit: ready, states 1+3 of pep"]
+    capsys.readouterr()
+    dsr_cancel("my fit", quiet=0, _self=plugin)
+    dsr_delete("my fit", quiet=0, _self=plugin)
+    assert capsys.readouterr().out.splitlines() == [" my_fit: nothing to stop", " my_fit: deleted"]
+    assert refused(plugin, dsr_restore, "my fit") == "there is no coarse movie my_fit (there: none)"
 
 
 @pytest.mark.parametrize("look_up", [dsr_movie, dsr_measure, dsr_cancel])
@@ -51,7 +65,7 @@ def test_a_name_of_something_else_is_refused_before_the_fit(plugin, make, kind):
     assert "taken" in plugin.get_names("all")
 
 
-@pytest.mark.parametrize("name", ["*", "a b", "../up", "x" * 81, "con", "NUL.x", "\x1b[2J"])
+@pytest.mark.parametrize("name", ["*", "../up", "x" * 81, "con", "NUL.x", "\x1b[.\n"])
 def test_names_that_no_file_may_have_are_refused_before_a_backend_starts(plugin, name, tmp_path):
     (tmp_path / "a.dsr").write_bytes(b"a fit")
     for make in (
