@@ -14,6 +14,7 @@ from ..shared.messages import Mesh
 from ..shared.options import FieldOptions, MeshOptions
 from ..shared.text import counted
 from ..surfaces.extract import in_scene
+from ..surfaces.periodic import Cell, nearest_images, read_cell
 from ..surfaces.source import Coordinates
 from .atoms import present_indices
 from .gui_thread import in_gui
@@ -34,9 +35,15 @@ def spread_states(states: Sequence[float], most: int) -> list[int]:
     return [whole[place] for place in places.tolist()]
 
 
-def distance(atoms: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]) -> float:
-    """Return the RMSD in Å of atoms [A,3] from others [A,3] (Å) as they lie, not superposed."""
-    return float(np.sqrt(np.mean(np.sum((atoms - others.astype(np.float64)) ** 2, axis=1))))
+def distance(atoms: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]], cell: Cell | None = None) -> float:
+    """Return the RMSD in Å of atoms [A,3] from others [A,3] (Å) as they lie, not superposed.
+
+    cell: of a periodic box, in which the nearest image of each atom counts.
+    """
+    steps = atoms - others.astype(np.float64)
+    if cell is not None:
+        steps = nearest_images(steps, cell)
+    return float(np.sqrt(np.mean(np.sum(steps**2, axis=1))))
 
 
 def scene_positions(trajectory: Trajectory, state: int, _self: Any) -> Coordinates | None:
@@ -87,16 +94,20 @@ def warn_of_places(
 ) -> None:
     """Print which of some fitted states is the first whose atoms lie elsewhere in the scene than when they were fitted.
 
-    Raises Cancelled or BackendError.
+    Of molecules that were made whole, the scene may show other images in the periodic box. Raises Cancelled or
+    BackendError.
     """
     fitted = set(trajectory.states)
-    # A surface between two trajectories lies where neither does; with unwrap, other atoms were fitted than the scene's.
-    most = 0 if field.towards or trajectory.unwrap else FEW_PLACES
+    # A surface between two trajectories lies where neither does.
+    most = 0 if field.towards else FEW_PLACES
     for state in spread_states([time for time in times if time in fitted], most):
         present = in_gui(_self, scene_positions, trajectory, state, _self)
-        positions = None if present is None else fitted_positions(jobs, fit, trajectory, state)
-        if present is None or positions is None or len(positions) != len(present):
+        cell = in_gui(_self, read_cell, trajectory.object, state, _self) if trajectory.unwrap else None
+        if present is None or (trajectory.unwrap and cell is None):
             continue
-        if line := moved_line(trajectory.object, {state: distance(positions, present)}):
+        positions = fitted_positions(jobs, fit, trajectory, state)
+        if positions is None or len(positions) != len(present):
+            continue
+        if line := moved_line(trajectory.object, {state: distance(positions, present, cell)}):
             print(f" {fit.name}: warning: {line}")
             return

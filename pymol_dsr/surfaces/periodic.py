@@ -80,6 +80,11 @@ def read_cell(object: str, state: int, _self: Any) -> Cell | None:
     return cell_of(_self.get_symmetry(object)) if of_state is None else of_state
 
 
+def nearest_images(steps: NDArray[np.float64], cell: Cell) -> NDArray[np.float64]:
+    """Return steps f8[N,3] (Å) to the nearest image in the periodic box."""
+    return steps - np.round(steps @ np.linalg.inv(cell)) @ cell
+
+
 def read_molecules(selection: str, atoms: SelectedAtoms, state: int, _self: Any) -> Molecules:
     """Read the molecules of the selected atoms, with the bonds that the box cuts in this state.
 
@@ -115,7 +120,7 @@ def _bonds_across(
     """Return pairs i4[B,2] of atoms far apart that are bonded through the box; both in one residue or in neighbours."""
     starts = [k for k in range(len(residues)) if not k or residues[k] != residues[k - 1]]
     ends = [*starts[1:], len(residues)]
-    inverse, half = np.linalg.inv(cell), half_edge_of(cell)
+    half = half_edge_of(cell)
     pairs: list[NDArray[np.int64]] = []
     for number, start in enumerate(starts):
         neighbour = number + 1 < len(starts) and residues[starts[number + 1]][:2] == residues[start][:2]
@@ -127,7 +132,7 @@ def _bonds_across(
         in_residue = first < ends[number] - start
         first, second = start + first[in_residue], start + second[in_residue]
         step = xyz[second] - xyz[first]
-        nearest = step - np.round(step @ inverse) @ cell
+        nearest = nearest_images(step, cell)
         limit = np.array([_bond_limit(elements[i], elements[j]) for i, j in zip(first, second, strict=True)])
         bonded = (np.linalg.norm(step, axis=1) > half) & (np.linalg.norm(nearest, axis=1) < limit)
         pairs.append(np.stack([first[bonded], second[bonded]], 1))
@@ -143,7 +148,7 @@ def _with_bonded_once(
         return bonds
     step = xyz[bonds[:, 0]] - xyz[bonds[:, 1]]
     if cell is not None:
-        step -= np.round(step @ np.linalg.inv(cell)) @ cell
+        step = nearest_images(step, cell)
     retained = np.zeros(len(bonds), bool)
     full = np.zeros(len(xyz), bool)
     for number in np.argsort((step**2).sum(1), kind="stable"):

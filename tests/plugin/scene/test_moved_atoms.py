@@ -10,6 +10,7 @@ from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.levels import dsr_levels
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.scene.moved_atoms import moved_line, spread_states
+from support.paths import CASES
 
 
 def warnings(output):
@@ -34,6 +35,27 @@ def test_maps_levels_and_files_of_a_molecule_that_was_moved_since_its_fit_say_so
         command()
         [line] = warnings(capsys.readouterr().out)
         assert line.startswith(f" {name}: warning: state 3 of pep lies 20.0 A (RMSD) from where it was fitted")
+
+
+@pytest.mark.system
+def test_molecules_that_were_made_whole_may_be_any_images_in_their_box_but_not_elsewhere(backend, capsys, tmp_path):
+    cmd = backend
+    for file in ("whole", "wrapped"):
+        cmd.load(str(CASES / f"{file}.pdb"), "brk")
+    name = dsr_fit("brk", "2-5", unwrap=1, preset="preview", _self=cmd)
+
+    def exported_with(*lines):
+        for line in lines:
+            cmd.do(line)
+        capsys.readouterr()
+        dsr_export(name, str(tmp_path / "brk.ply"), states="3", resolution=1.5, _self=cmd)
+        return warnings(capsys.readouterr().out)
+
+    assert exported_with() == [], "the box cuts the molecule in the scene"
+    assert exported_with("pbc_unwrap brk, bymol=0") == [], "whole, as it was fitted"
+    [line] = exported_with("translate [7, 0, 0], brk, state=3, camera=0")
+    assert line.startswith(f" {name}: warning: state 3 of brk lies 7.0 A (RMSD) from where it was fitted")
+    assert exported_with("translate [23, 0, 0], brk, state=3, camera=0") == [], "the next box has the same"
 
 
 @pytest.mark.system
