@@ -16,6 +16,7 @@ from ..analysis.baselines import needed_states
 from ..analysis.evaluation import StateScores
 from ..fits.fit import Activity, Fit, Trajectory
 from ..scene.atoms import present_indices, present_selection
+from ..scene.moved_atoms import radii_line
 from ..scene.objects import SceneError
 from ..session import Session, session_of
 from ..shared.options import EvaluationOptions, FieldOptions
@@ -192,20 +193,8 @@ def _changed_settings(fit: Fit, trajectory: Trajectory, source: Source) -> list[
         f"with like, 'set {key}, {before[key]}, {source.object}'"
         for key in changed
     ]
-    return lines + _changed_radii(fit, trajectory, source)
-
-
-def _changed_radii(fit: Fit, trajectory: Trajectory, source: Source) -> list[str]:
-    """Return a line where the atoms have other van der Waals radii than when the fit was made."""
-    molecule = fit.report.sources().get(trajectory.name)
-    before, now = molecule.radius if molecule is not None else None, source.mean_radius()
-    # The mean is kept with four digits.
-    if before is None or abs(before - now) < 2e-4:
-        return []
-    return [
-        f"the atoms have van der Waals radii of {now:.3f} A on average, and the fitted ones had {before:.3f} A; set "
-        "them as they were with 'alter', or fit the molecule anew with dsr_fit"
-    ]
+    radii = radii_line(fit, trajectory, source.mean_radius())
+    return lines + ([radii] if radii else [])
 
 
 def _fitted_order(trajectory: Trajectory, source: Source, _self: Any) -> NDArray[np.int64] | None:

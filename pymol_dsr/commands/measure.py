@@ -16,6 +16,7 @@ from ..analysis.measures import Measurement
 from ..fits.fit import Activity, Say
 from ..scene import gui_thread
 from ..scene.atoms import PresentAtoms
+from ..scene.moved_atoms import radii_line
 from ..session import Session, session_of
 from ..shared import messages
 from ..shared.options import FieldOptions, MeasureOptions
@@ -141,6 +142,9 @@ def measure_fit(
     radii, labels = present.radii(), present.residues()
     if reason := present.change:
         print(f" {fit.name}: {reason}; until then it has no measures of residues")
+    # They say which residue a point of the surface belongs to.
+    if radii is not None and (line := radii_line(fit, trajectory, float(radii.mean(dtype=np.float64)))):
+        print(f" {fit.name}: warning: {line}")
 
     def work() -> Measurement:
         requests = [

@@ -113,6 +113,11 @@ def _source(name: str, molecule: messages.MoleculeSource, text: str, sha: str, _
     if changed:
         were = ", ".join(f"{key} was {before.get(key)}" for key in changed[:3])
         raise ExtractError(f"{name}: other settings of {object} made its surfaces ({were}); set them, or {remedy}")
+    if molecule.radius not in (None, source.mean_radius()):
+        raise ExtractError(
+            f"{name}: other van der Waals radii of {object} made its surfaces ({molecule.radius} A on average, and now "
+            f"{source.mean_radius()} A); set them with 'alter', or {remedy}"
+        )
     return dataclasses.replace(source, selection=molecule.selection or source.selection, provenance=molecule.provenance)
 
 

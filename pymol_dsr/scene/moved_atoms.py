@@ -1,4 +1,4 @@
-"""Fitted atoms that no longer lie where they were fitted, because the molecule was moved or changed."""
+"""Fitted atoms that are no longer as they were fitted, because the molecule was moved or changed."""
 
 from __future__ import annotations
 
@@ -72,6 +72,22 @@ def moved_line(object: str, distances: Mapping[int, float]) -> str:
     return (
         f"state {farthest} of {object} lies {distances[farthest]:.1f} A (RMSD) from where it was fitted{others}; load "
         "the molecule as it was, or fit it anew with dsr_fit"
+    )
+
+
+def radii_line(fit: Fit, trajectory: Trajectory, mean: float) -> str:
+    """Say that the atoms have other van der Waals radii than when they were fitted; empty where they have the same.
+
+    mean: of their present radii, in Å.
+    """
+    molecule = fit.report.sources().get(trajectory.name)
+    before = molecule.radius if molecule is not None else None
+    # The mean is kept with four digits.
+    if before is None or abs(before - mean) < 2e-4:
+        return ""
+    return (
+        f"the atoms have van der Waals radii of {mean:.3f} A on average, and the fitted ones had {before:.3f} A; set "
+        "them as they were with 'alter', or fit the molecule anew with dsr_fit"
     )
 
 

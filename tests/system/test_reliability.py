@@ -778,6 +778,12 @@ def test_what_can_not_go_on_is_said_in_a_line(plugin: Any) -> None:
     cmd.set("solvent_radius", 1.6)
     assert refused("a").startswith("a: other settings of pep made its surfaces (solvent_radius was 1.4")
     cmd.set("solvent_radius", 1.4)
+    radii: dict[int, float] = {}
+    cmd.iterate("pep", "radii[index] = vdw", space={"radii": radii})
+    cmd.alter("pep", "vdw = 3")
+    assert refused("a").startswith("a: other van der Waals radii of pep made its surfaces (1.4")
+    assert "and now 3.0 A); set them with 'alter'" in refused("a")
+    cmd.alter("pep", "vdw = radii[index]", space={"radii": radii})
     cmd.alter_state(2, "pep and index 1", "x = x + 0.01")
     assert refused("a") == (
         "a: the atoms of pep in states 1-3 are not where they were; load it as it was, or dsr_fit it anew with name=a"

@@ -8,6 +8,7 @@ from pymol_dsr.commands.evaluate import dsr_eval
 from pymol_dsr.commands.files import dsr_export
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.levels import dsr_levels
+from pymol_dsr.commands.measure import dsr_measure
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.scene.moved_atoms import moved_line, spread_states
 from support.paths import CASES
@@ -68,6 +69,7 @@ def test_scores_and_movies_of_a_molecule_that_changed_since_its_fit_say_so(backe
     # A display matrix moves molecule and surface alike.
     cmd.translate([0, 30, 0], object="pep", camera=0)
     dsr_eval(name, "1+2", baselines="none", _self=cmd)
+    dsr_measure(name, "1", resolution=1.5, _self=cmd)
     assert not warnings(capsys.readouterr().out), "nothing has changed"
 
     cmd.translate([20, 0, 0], "pep", state=3, camera=0)
@@ -85,6 +87,8 @@ def test_scores_and_movies_of_a_molecule_that_changed_since_its_fit_say_so(backe
     radii, places = warnings(capsys.readouterr().out)
     assert "van der Waals radii of 3.000 A on average, and the fitted ones had 1.4" in radii
     assert line in places
+    dsr_measure(name, "3", resolution=1.5, _self=cmd)
+    assert warnings(capsys.readouterr().out) == [radii], "they say which residue a point of the surface belongs to"
 
 
 def test_the_farthest_state_is_named_and_the_others_are_counted():
