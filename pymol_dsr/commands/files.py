@@ -20,7 +20,7 @@ from ..fits.ensemble import entered
 from ..fits.fit import Activity, Cancelled, Fit, Phase, Say
 from ..scene import color_sources, palettes, placement
 from ..scene.atoms import PresentAtoms
-from ..scene.moved_atoms import warn_of_places
+from ..scene.moved_atoms import warn_of_atoms
 from ..session import Session, session_of
 from ..shared import atomic_write, messages
 from ..shared.frames import MAX_PAYLOAD
@@ -376,7 +376,7 @@ def export_meshes(
         print(f" {fit.name}: {reason}; until then files have no colours of its atoms")
     written = []
     with jobs.busy(fit, Activity.EXPORT):
-        warn_of_places(jobs, fit, trajectory, field, chosen, _self)
+        warn_of_atoms(jobs, fit, trajectory, field, chosen, _self)
         for target, times_in_it in _targets(path, options.format, chosen).items():
             if len(times_in_it) > 1:
                 timed = dataclasses.replace(request, times=tuple(times_in_it))

@@ -11,7 +11,7 @@ from pymol import CmdException, cmd
 from ..fits.fit import Activity
 from ..scene import gui_thread, level_sets, placement
 from ..scene.camera import toward_camera
-from ..scene.moved_atoms import warn_of_places
+from ..scene.moved_atoms import warn_of_atoms
 from ..scene.objects import switch_off
 from ..scene.replies import mesh_of
 from ..session import Session, session_of
@@ -127,7 +127,7 @@ def show_level_sets(
         transparency = 0.0 if options.cut else level_sets.TRANSPARENCY
 
     def work() -> None:
-        warn_of_places(session.jobs, fit, trajectory, field, times, _self)
+        warn_of_atoms(session.jobs, fit, trajectory, field, times, _self)
         requests = {
             level: messages.Mesh(
                 fit=fit.name, field=field, time=float(times[0]), mesh=dataclasses.replace(fineness, level=level)

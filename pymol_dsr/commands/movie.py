@@ -16,7 +16,7 @@ from ..scene import atoms, movie_objects, single_surface
 from ..scene.colors import ColoredReplies, floats_of_state
 from ..scene.gui_thread import in_gui
 from ..scene.kept_movies import KeptMovie
-from ..scene.moved_atoms import warn_of_places
+from ..scene.moved_atoms import warn_of_atoms
 from ..scene.movie import MovieRecorder
 from ..scene.movie_objects import LoadedMovie, MovieAppearance
 from ..scene.present_movie import PresentMovie, read_movie
@@ -287,7 +287,7 @@ def _load_states(
     _self: Any,
 ) -> LoadedMovie:
     fit, appearance = plan.fit, plan.surface.appearance
-    warn_of_places(session.jobs, fit, plan.trajectory, plan.field, [state.time for state in plan.states], _self)
+    warn_of_atoms(session.jobs, fit, plan.trajectory, plan.field, [state.time for state in plan.states], _self)
     try:
         # Closed at once when something fails, so that no answer is computed for nobody.
         with contextlib.closing(session.jobs.stream(fit, plan.requests(radii))) as answers:

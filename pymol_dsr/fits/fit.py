@@ -123,6 +123,24 @@ class Trajectory:
         )
 
 
+def unlike_line(first: Trajectory, second: Trajectory) -> str:
+    """Say what lies between two trajectories whose atoms do not correspond; empty where they do or are not known."""
+    if first.atoms is None or second.atoms is None:
+        return ""
+    count, other_count = len(first.atoms), len(second.atoms)
+    if count != other_count:
+        return (
+            f"{first.name} and {second.name} have {count} and {other_count} atoms, which do not correspond: their "
+            "distances are mixed where they lie, centre on centre, and no atoms move"
+        )
+    if first.identity and second.identity and first.identity.elements != second.identity.elements:
+        return (
+            f"the {count} atoms of {first.name} and {second.name} are not of the same elements in the same order, yet "
+            "each moves to the one in its place: the surface between them is of no molecule"
+        )
+    return ""
+
+
 class FitPreview(Protocol):
     """Shows a fit while it goes on.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..fits.fit import Fit, Trajectory
+from ..fits.fit import Fit, Trajectory, unlike_line
 from ..fits.jobs import Jobs
 from ..shared.messages import Mesh
 from ..shared.options import FieldOptions, MeshOptions
@@ -100,7 +100,7 @@ def fitted_positions(jobs: Jobs, fit: Fit, trajectory: Trajectory, state: float)
     return jobs.ask(fit, Mesh(fit=fit.name, field=field, time=float(state), mesh=mesh)).atoms
 
 
-def warn_of_places(
+def warn_of_atoms(
     jobs: Jobs,
     fit: Fit,
     trajectory: Trajectory,
@@ -110,13 +110,17 @@ def warn_of_places(
 ) -> None:
     """Print which of some fitted states is the first whose atoms lie elsewhere in the scene than when they were fitted.
 
-    Of molecules that were made whole, the scene may show other images in the periodic box. Raises Cancelled or
-    BackendError.
+    Of molecules that were made whole, the scene may show other images in the periodic box. A surface between two
+    trajectories lies where neither does; print where their atoms do not correspond. Raises Cancelled or BackendError.
     """
+    if field.towards:
+        # A network of preset paper knows no atoms.
+        line = unlike_line(trajectory, fit.trajectory(field.towards))
+        if line and fit.report.preset != "paper":
+            print(f" {fit.name}: warning: {line}")
+        return
     fitted = set(trajectory.states)
-    # A surface between two trajectories lies where neither does.
-    most = 0 if field.towards else FEW_PLACES
-    for state in spread_states([time for time in times if time in fitted], most):
+    for state in spread_states([time for time in times if time in fitted], FEW_PLACES):
         present = in_gui(_self, scene_positions, trajectory, state, _self)
         cell = in_gui(_self, read_cell, trajectory.object, state, _self) if trajectory.unwrap else None
         if present is None or (trajectory.unwrap and cell is None):

@@ -91,6 +91,28 @@ def test_scores_and_movies_of_a_molecule_that_changed_since_its_fit_say_so(backe
     assert warnings(capsys.readouterr().out) == [radii], "they say which residue a point of the surface belongs to"
 
 
+@pytest.mark.system
+def test_a_surface_between_trajectories_of_unlike_molecules_says_so(backend, capsys):
+    cmd = backend
+    for name, sequence in (("long", "AGAAC"), ("serine", "AGS"), ("again", "AGS"), ("cysteine", "AGC")):
+        cmd.fab(sequence, name)
+    fit = dsr_fit("long+serine+again+cysteine", name="fam", preset="preview", _self=cmd)
+    counts = [cmd.count_atoms(name) for name in ("long", "serine")]
+
+    def between(first, second):
+        capsys.readouterr()
+        dsr_levels(fit, "1", "0", resolution=2.0, trajectory=first, towards=second, _self=cmd)
+        return warnings(capsys.readouterr().out)
+
+    assert between("serine", "again") == []
+    [line] = between("long", "serine")
+    assert line.startswith(
+        f" fam: warning: long and serine have {counts[0]} and {counts[1]} atoms, which do not corresp"
+    )
+    [line] = between("serine", "cysteine")
+    assert "serine and cysteine are not of the same elements in the same order" in line
+
+
 def test_the_farthest_state_is_named_and_the_others_are_counted():
     assert moved_line("pep", {1: 0.01, 3: 0.02}) == ""
     line = moved_line("pep", {1: 0.5, 3: 2.25, 5: 1.0, 7: 0.0})
