@@ -134,10 +134,10 @@ def _compare(
         truth_normals=truth.normals,
         truth_faces=truth.faces,
     )
-    results = [(FIELD, jobs.ask(fit, request))]
+    results = [(FIELD, jobs.connection.ask(fit, request))]
     for baseline, guess in guesses.items():
         guessed = dataclasses.replace(request, time=None, points=guess.points, normals=guess.normals, faces=guess.faces)
-        results.append((BASELINES[baseline].method, jobs.ask(fit, guessed)))
+        results.append((BASELINES[baseline].method, jobs.connection.ask(fit, guessed)))
     return results
 
 

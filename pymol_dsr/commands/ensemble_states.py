@@ -100,7 +100,7 @@ class FitEnsemble:
 
     def begin(self, group: str, request: Occupancy) -> Callable[[], OccupancyResult]:
         """Claim the fit, and return the function that asks and releases it. Raises JobError where it is busy."""
-        return self.jobs.claimed(self.fit, Activity.OCCUPANCY, partial(self.jobs.ask, self.fit, request))
+        return self.jobs.claimed(self.fit, Activity.OCCUPANCY, partial(self.jobs.connection.ask, self.fit, request))
 
 
 @dataclass(frozen=True)

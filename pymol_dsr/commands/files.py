@@ -286,7 +286,7 @@ def save_fit(session: Session, name: str, filename: str, say: Say) -> str:
     fit = session.jobs.get(name)
     path = path_to_write(filename, (".dsr",), "filename")
     with session.jobs.busy(fit, Activity.SAVING):
-        data = session.jobs.ask(fit, messages.Save(fit=fit.name)).file.tobytes()
+        data = session.jobs.connection.ask(fit, messages.Save(fit=fit.name)).file.tobytes()
         atomic_write.replace(path, data)
     fit.file, fit.digest, fit.fetch = path, hashlib.sha256(data).hexdigest(), None
     say(f" {fit.name}: saved as {path}, {os.path.getsize(path) / 1e6:.1f} MB")
@@ -382,7 +382,7 @@ def export_meshes(
                 timed = dataclasses.replace(request, times=tuple(times_in_it))
             else:
                 timed = dataclasses.replace(request, time=times_in_it[0])
-            atomic_write.replace(target, jobs.ask(fit, timed).file.tobytes())
+            atomic_write.replace(target, jobs.connection.ask(fit, timed).file.tobytes())
             written.append(target)
     listed = written[0] if len(written) == 1 else f"{len(written)} files, the last is {written[-1]}"
     say(f" {fit.name}: written {listed}")

@@ -157,7 +157,7 @@ def plan_landscape(
 
     def work() -> EnsembleLandscape:
         with entered(jobs, fit):
-            landscape = EnsembleLandscape.of(ensemble, reference, jobs.ask(fit, request), costs)
+            landscape = EnsembleLandscape.of(ensemble, reference, jobs.connection.ask(fit, request), costs)
         for text in landscapes.summary(landscape):
             runner.say(f" {first}: {text}")
         if path:

@@ -134,7 +134,7 @@ def show_level_sets(
             )
             for level in options.levels
         }
-        results = {level: session.jobs.ask(fit, request) for level, request in requests.items()}
+        results = {level: session.jobs.connection.ask(fit, request) for level, request in requests.items()}
         loaded = level_sets.show_levels(
             trajectory,
             {level: mesh_of(result) for level, result in results.items()},

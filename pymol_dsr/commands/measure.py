@@ -159,7 +159,7 @@ def measure_fit(
             )
             for time in measured_times
         ]
-        with contextlib.closing(jobs.stream(fit, requests)) as results:
+        with contextlib.closing(jobs.connection.stream(fit, requests)) as results:
             reported = report_states(fit, results, len(measured_times), say, "measured")
             measured = measures.collect(reported, trajectory.states, labels, options.dt)
         fitted_range = min(trajectory.states), max(trajectory.states)

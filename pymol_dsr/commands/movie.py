@@ -290,7 +290,7 @@ def _load_states(
     warn_of_atoms(session.jobs, fit, plan.trajectory, plan.field, [state.time for state in plan.states], _self)
     try:
         # Closed at once when something fails, so that no answer is computed for nobody.
-        with contextlib.closing(session.jobs.stream(fit, plan.requests(radii))) as answers:
+        with contextlib.closing(session.jobs.connection.stream(fit, plan.requests(radii))) as answers:
             verb, end = ("computed", 0.5) if colored else ("loaded", 1.0)
             replies = report_states(fit, answers, len(plan.states), say, verb, end)
             pairs = kept_movie.watch(plan.states, recorder.watch(plan.states, replies))

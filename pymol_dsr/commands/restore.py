@@ -150,7 +150,7 @@ def _with_meshes(session: Session, coarse: CoarseMovie, fit: Fit, runner: Runner
     movie_states = recipe.movie_states(list(recipe.objects))
     members = []
     try:
-        with contextlib.closing(session.jobs.stream(fit, requests)) as answers:
+        with contextlib.closing(session.jobs.connection.stream(fit, requests)) as answers:
             replies = report_states(fit, answers, len(requests), runner.say, verb="made again")
             for number, reply in enumerate(replies):
                 if isinstance(reply, MeshResult) and len(reply.faces):

@@ -1,26 +1,35 @@
-"""The one backend that all fits of a session share."""
+"""The one backend that all fits of a session share, and requests to it that can be cancelled."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 
-from ..backend.client import AtomCount, Backend, OnEvent
+from ..backend.client import AtomCount, Backend, Call, OnEvent
+from ..backend.process import BackendError
+from ..backend.reply_checks import AnyResult
 from ..runtime.settings import Settings
 from ..runtime.slow_backend import report_waiting
-from ..shared.messages import Device
+from ..shared.messages import Device, Request
 from .fit import Cancelled, JobError, Task
 
 # Seconds between two looks at a fit that waits while a backend is started for another.
 LOOK_SECONDS = 0.1
+# Answers of a stream that are asked for at once: as many as the backend works on together.
+AHEAD = 4
+# Time for a backend to stop a request that was cancelled; a healthy one takes a second at most.
+CANCEL_SECONDS = 15.0
+# Time for the last words of a backend that was ended by a scheduler, which come some seconds late.
+ENDING_SECONDS = 10.0
 # Lines of the backend that are printed in so many seconds.
 LOG_LINES, LOG_SECONDS = 100, 10.0
 
 
 class Connection:
-    """Starts the backend when it is needed. on_event, atom_count: as for `Backend`."""
+    """Starts the backend when it is needed, and waits for its answers. on_event, atom_count: as for `Backend`."""
 
     def __init__(self, settings: Settings, on_event: OnEvent, atom_count: AtomCount) -> None:
         self._settings, self._on_event, self._atom_count = settings, on_event, atom_count
@@ -87,6 +96,67 @@ class Connection:
             self._backend = None
         # It may take its time to end.
         threading.Thread(target=backend.close, daemon=True).start()
+
+    def wait(self, task: Task, call: Call[AnyResult], tick: Callable[[], None] = lambda: None) -> AnyResult:
+        """Return the result of a call; `tick` is called many times a second. Raises Cancelled or BackendError."""
+        cancelled_at: float | None = None
+        try:
+            while not call.done:
+                clock = time.monotonic()
+                if task.stop.is_set() and cancelled_at is None:
+                    cancelled_at = clock
+                    call.cancel()
+                if cancelled_at is not None and clock - cancelled_at > CANCEL_SECONDS:
+                    self.end()
+                    raise Cancelled(
+                        f"{task.name}: cancelled; the backend did not stop within {CANCEL_SECONDS:g} s and was ended, "
+                        "the next command starts another"
+                    )
+                tick()
+                time.sleep(0.02)
+            return call.result()
+        except BackendError as error:
+            if error.code != "cancelled":
+                raise
+            if task.stop.is_set():
+                raise Cancelled(f"{task.name}: cancelled") from error
+            # A scheduler did, at the end of its time.
+            raise call.backend.why_ended(ENDING_SECONDS) from error
+        except Cancelled:
+            raise
+        except BaseException:
+            # Nobody waits for the answer any more, as where `tick` has failed.
+            call.cancel()
+            raise
+
+    def ask(self, task: Task, request: Request[AnyResult]) -> AnyResult:
+        """Return the result of one request of a task. Raises Cancelled or BackendError."""
+        return self.wait(task, self.backend().submit(request))
+
+    def stream(self, task: Task, requests: Iterable[Request[AnyResult]]) -> Generator[AnyResult, None, None]:
+        """Return the results of many requests of a task, in order; the next ones are computed while one is used.
+
+        Raises Cancelled or BackendError.
+        """
+        backend = self.backend()
+        calls: deque[Call[AnyResult]] = deque()
+
+        def next_answer() -> AnyResult:
+            # Where the scene takes longer than the backend, each answer is there before it is waited for.
+            if task.stop.is_set():
+                raise Cancelled(f"{task.name}: cancelled")
+            return self.wait(task, calls.popleft())
+
+        try:
+            for request in requests:
+                calls.append(backend.submit(request))
+                if len(calls) == AHEAD:
+                    yield next_answer()
+            while calls:
+                yield next_answer()
+        finally:
+            for call in calls:
+                call.cancel()
 
     @contextmanager
     def _turn(self, fit: Task | None) -> Iterator[None]:

@@ -33,10 +33,10 @@ def surfaces_occupancy(
     with entered(jobs, fit), jobs.turn(fit, say):
         backend = jobs.connection.backend(fit)
         names = tuple(trajectory.name for trajectory in fit.trajectories)
-        jobs.ask(fit, messages.Open(fit=fit.name, trajectories=names if fit.family else None, scratch=True))
+        jobs.connection.ask(fit, messages.Open(fit=fit.name, trajectories=names if fit.family else None, scratch=True))
         try:
             send_surfaces(jobs, backend, fit, sources, [()] * len(sources))
-            return jobs.ask(fit, request)
+            return jobs.connection.ask(fit, request)
         except BaseException:
             if backend.alive:
                 backend.submit(messages.Drop(fit=fit.name, opened=True))

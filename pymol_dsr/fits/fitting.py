@@ -106,14 +106,14 @@ def send_surfaces(
             calls.append(backend.submit(surface.request(fit.name, trajectory.name)))
             # A surface that the backend refuses ends the fit now, not after all others are computed.
             while len(calls) > AHEAD:
-                jobs.wait(fit, calls.popleft())
+                jobs.connection.wait(fit, calls.popleft())
             count += 1
             fit.phase, fit.fraction = Phase.SURFACES, count / fit.count
             tick()
         if fit.stop.is_set():
             raise Cancelled(f"{fit.name}: cancelled")
     while calls:
-        jobs.wait(fit, calls.popleft())
+        jobs.connection.wait(fit, calls.popleft())
 
 
 @contextmanager
@@ -152,7 +152,7 @@ class _Run:
             send_surfaces(self.jobs, self.backend, fit, request.sources, arrived, self._say_progress, ahead)
             self._warn_of_paper_on_cpu()
             if request.start.detach:
-                process = self.jobs.ask(fit, messages.Detach(fit=fit.name))
+                process = self.jobs.connection.ask(fit, messages.Detach(fit=fit.name))
                 fit.phase, fit.fraction = Phase.STARTING, 0.0
                 fit.detached = detached.process_name(process.pid, process.host)
             else:
@@ -180,7 +180,7 @@ class _Run:
             preview=None if fit.preview is None else fit.preview.options,
             radii=None if fit.preview is None else fit.preview.radii,
         )
-        known = self.jobs.ask(fit, request).states
+        known = self.jobs.connection.ask(fit, request).states
         arrived = [set(known.get(trajectory.name, ())) & set(trajectory.states) for trajectory in fit.trajectories]
         count = sum(map(len, arrived))
         if count:
@@ -199,7 +199,9 @@ class _Run:
         fit.phase, fit.fraction = Phase.FIT, 0.0
         if fit.timing is not None:
             fit.timing.begin(Stage.FIT)
-        fit.report = self.jobs.wait(fit, self.backend.submit(messages.Fit(fit=fit.name)), self._say_progress).report
+        fit.report = self.jobs.connection.wait(
+            fit, self.backend.submit(messages.Fit(fit=fit.name)), self._say_progress
+        ).report
         fit.device = self.jobs.connection.device_name(fit.report.device or "")
         fit.holder, fit.in_folder = self.backend, bool(fit.report.path)
         if fit.timing is not None:

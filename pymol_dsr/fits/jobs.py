@@ -1,4 +1,4 @@
-"""Fits by name, their activities, and requests about them.
+"""Fits by name, and their activities.
 
 The scene is read before anything here runs, so a job makes no PyMOL call and may run in the background. A fit has one
 activity at a time, in one thread; fits take turns.
@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
@@ -18,13 +17,10 @@ from typing import TypeVar
 import numpy as np
 
 from ..backend import reply_checks
-from ..backend.client import Call
-from ..backend.process import BackendError
-from ..backend.reply_checks import AnyResult
 from ..runtime.settings import Settings
 from ..shared import messages, text
 from ..shared.frames import MAX_PAYLOAD
-from ..shared.messages import Event, Request
+from ..shared.messages import Event
 from ..shared.reading import ReadError, read_file
 from ..shared.values import ValueFault
 from ..surfaces.source import Source
@@ -32,14 +28,6 @@ from . import detached
 from .connection import BackendLog, Connection
 from .fit import ENDED, RUNNING, Activity, Cancelled, Fit, JobError, Phase, Say, Task, Trajectory
 from .timing import Rates
-
-# Answers of a stream that are asked for at once: as many as the backend works on together.
-AHEAD = 4
-# Time for a backend to stop a request that was cancelled; a healthy one takes a second at most.
-CANCEL_SECONDS = 15.0
-# Time for the last words of a backend that was ended by a scheduler, which come some seconds late.
-ENDING_SECONDS = 10.0
-
 
 T = TypeVar("T")
 SourceEvent = messages.SourceProgress | messages.SourceFrames | messages.Log
@@ -188,7 +176,7 @@ class Jobs:
             raise JobError(f"{name} is busy with {before.activity}; wait for it, or give another name")
         fit = Fit(name)
         file = None if data is None else np.frombuffer(data, np.uint8)
-        fit.report = self.ask(fit, messages.Load(fit=name, file=file)).report
+        fit.report = self.connection.ask(fit, messages.Load(fit=name, file=file)).report
         sources = fit.report.sources()
         fit.trajectories = [
             Trajectory.of(member, report, sources.get(member, messages.MoleculeSource()))
@@ -316,69 +304,6 @@ class Jobs:
                 # Its record went with this answer.
                 del self.fits[name]
         return running
-
-    # Requests
-
-    def wait(self, fit: Task, call: Call[AnyResult], tick: Callable[[], None] = lambda: None) -> AnyResult:
-        """Return the result of a call; `tick` is called many times a second. Raises Cancelled or BackendError."""
-        cancelled_at: float | None = None
-        try:
-            while not call.done:
-                clock = time.monotonic()
-                if fit.stop.is_set() and cancelled_at is None:
-                    cancelled_at = clock
-                    call.cancel()
-                if cancelled_at is not None and clock - cancelled_at > CANCEL_SECONDS:
-                    self.connection.end()
-                    raise Cancelled(
-                        f"{fit.name}: cancelled; the backend did not stop within {CANCEL_SECONDS:g} s and was ended, "
-                        "the next command starts another"
-                    )
-                tick()
-                time.sleep(0.02)
-            return call.result()
-        except BackendError as error:
-            if error.code != "cancelled":
-                raise
-            if fit.stop.is_set():
-                raise Cancelled(f"{fit.name}: cancelled") from error
-            # A scheduler did, at the end of its time.
-            raise call.backend.why_ended(ENDING_SECONDS) from error
-        except Cancelled:
-            raise
-        except BaseException:
-            # Nobody waits for the answer any more, as where `tick` has failed.
-            call.cancel()
-            raise
-
-    def ask(self, fit: Fit, request: Request[AnyResult]) -> AnyResult:
-        """Return the result of one request about a fit. Raises Cancelled or BackendError."""
-        return self.wait(fit, self.connection.backend().submit(request))
-
-    def stream(self, fit: Fit, requests: Iterable[Request[AnyResult]]) -> Generator[AnyResult, None, None]:
-        """Return the results of many requests about a fit, in order; the next ones are computed while one is used.
-
-        Raises Cancelled or BackendError.
-        """
-        backend = self.connection.backend()
-        calls: deque[Call[AnyResult]] = deque()
-
-        def next_answer() -> AnyResult:
-            # Where the scene takes longer than the backend, each answer is there before it is waited for.
-            if fit.stop.is_set():
-                raise Cancelled(f"{fit.name}: cancelled")
-            return self.wait(fit, calls.popleft())
-
-        try:
-            for request in requests:
-                calls.append(backend.submit(request))
-                if len(calls) == AHEAD:
-                    yield next_answer()
-            while calls:
-                yield next_answer()
-        finally:
-            for call in calls:
-                call.cancel()
 
     # Events
 

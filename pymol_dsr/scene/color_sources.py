@@ -93,7 +93,7 @@ def colors_of_atoms(
     if by == "motion":
         no_points = np.zeros((0, 3), np.float32)
         request = Paint(fit=fit.name, field=field, time=float(trajectory.states[0]), points=no_points)
-        values = jobs.ask(fit, request).rmsf
+        values = jobs.connection.ask(fit, request).rmsf
         assert values is not None, "the reply to `paint` is checked for it"
     else:
         values = atom_values(trajectory, by, _self)
@@ -133,7 +133,7 @@ def _ask(movie: KeptMovie, time: float, points: NDArray[np.float32], jobs: Jobs)
     if jobs.fits[movie.fit.name] is not movie.fit:
         raise SceneError(f"the fit {movie.fit.name} has given way to another; run dsr_movie again")
     request = Paint(fit=movie.fit.name, field=movie.field, time=float(time), smooth=movie.mesh.smooth, points=points)
-    return jobs.ask(movie.fit, request)
+    return jobs.connection.ask(movie.fit, request)
 
 
 def _map_values(movie: KeptMovie, map: str, _self: Any) -> tuple[Values, ColorScale | None]:

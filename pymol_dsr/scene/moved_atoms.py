@@ -97,7 +97,7 @@ def fitted_positions(jobs: Jobs, fit: Fit, trajectory: Trajectory, state: float)
     Raises Cancelled or BackendError.
     """
     field, mesh = FieldOptions(trajectory=trajectory.name), MeshOptions(resolution=COARSEST)
-    return jobs.ask(fit, Mesh(fit=fit.name, field=field, time=float(state), mesh=mesh)).atoms
+    return jobs.connection.ask(fit, Mesh(fit=fit.name, field=field, time=float(state), mesh=mesh)).atoms
 
 
 def warn_of_atoms(

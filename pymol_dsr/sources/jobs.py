@@ -145,8 +145,8 @@ class Sources:
             # Before a backend is started for it; `wait` looks at it later.
             if job.stop.is_set():
                 raise Cancelled(f"{job.name}: cancelled")
-            backend = self._jobs.connection.backend(job)
-            return self._jobs.wait(job, backend.submit(request), tick)
+            connection = self._jobs.connection
+            return connection.wait(job, connection.backend(job).submit(request), tick)
 
     def discard(self, job: SourceJob) -> None:
         """Remove a source that was entered and is not run."""

@@ -11,7 +11,7 @@ from dsr_backend.results import level_set
 from dsr_backend.server import detached_registry, server
 
 from pymol_dsr.backend import process
-from pymol_dsr.fits import connection, fit, jobs
+from pymol_dsr.fits import connection, fit
 from pymol_dsr.scene import timeline
 from pymol_dsr.shared import codec, extents, frames, safetensors_header, states, text
 from pymol_dsr.shared.messages.reports import MOST_ATOMS
@@ -41,7 +41,7 @@ PROMISES: list[tuple[str, str, float]] = [
     ("wire.md", "differs from now by more than N s", detached_registry.LATE),
     ("wire.md", "silent for N s", detached_registry.SILENT),
     ("reliability.md", r"training of preset `paper` \| every N s;", checkpoint.INTERVAL_SECONDS),
-    ("reliability.md", "ended N s after `dsr_cancel`", jobs.CANCEL_SECONDS),
+    ("reliability.md", "ended N s after `dsr_cancel`", connection.CANCEL_SECONDS),
     ("reliability.md", "kept in N points", fit.MOST_LOSSES),
     ("reliability.md", r"loss curve of a fit \| N points", 2 * fit.MOST_LOSSES),
     ("reliability.md", "N MiB JSON", frames.MAX_JSON / 2**20),

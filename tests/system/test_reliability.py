@@ -47,7 +47,7 @@ from pymol_dsr.backend.process import BackendError, Process
 from pymol_dsr.commands.fit import dsr_fit, dsr_resume
 from pymol_dsr.commands.manage import dsr_cancel, dsr_status
 from pymol_dsr.commands.movie import dsr_movie
-from pymol_dsr.fits import jobs
+from pymol_dsr.fits import connection
 from pymol_dsr.fits.background import Background
 from pymol_dsr.fits.fit import MOST_LOSSES, Fit, Phase
 from pymol_dsr.session import close_session, session_of
@@ -646,7 +646,7 @@ def fit_fails(cmd: Any, capsys: pytest.CaptureFixture[str], sentence: str) -> No
 def test_a_backend_that_does_not_answer_or_stop_is_ended(
     plugin: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    monkeypatch.setattr(jobs, "CANCEL_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "CANCEL_SECONDS", 0.5)
     use(plugin, *mode.split())
     jobs_of_plugin = session_of(plugin).jobs
 

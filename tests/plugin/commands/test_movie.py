@@ -205,13 +205,13 @@ def test_a_fit_is_busy_with_its_movie_until_that_is_set_up(plugin, monkeypatch):
 def listening(session, monkeypatch):
     """The requests that a movie makes from now on."""
     sent: list[Any] = []
-    stream = session.jobs.stream
+    stream = session.jobs.connection.stream
 
     def noted(fit, requests):
         sent.extend(requests)
         return stream(fit, requests)
 
-    monkeypatch.setattr(session.jobs, "stream", noted)
+    monkeypatch.setattr(session.jobs.connection, "stream", noted)
     return sent
 
 
@@ -261,7 +261,7 @@ def test_a_movie_by_values_that_is_cancelled_keeps_its_finished_states_in_their_
     plugin, monkeypatch, few_states
 ):
     jobs = session_of(plugin).jobs
-    stream = jobs.stream
+    stream = jobs.connection.stream
     # Longer movies get all their states before the first mesh.
     monkeypatch.setattr(movie_objects, "FEW_STATES", few_states)
     lists: dict[tuple[str, int], list[list[float]]] = {}
@@ -279,7 +279,7 @@ def test_a_movie_by_values_that_is_cancelled_keeps_its_finished_states_in_their_
                 raise Cancelled("fit: cancelled")
             yield answer
 
-    monkeypatch.setattr(jobs, "stream", cancelled_after_two)
+    monkeypatch.setattr(jobs.connection, "stream", cancelled_after_two)
     with pytest.raises(CmdException, match="cancelled"):
         dsr_movie("fit", "1-5", color="motion", triangles=2000, _self=plugin)
     assert plugin.count_states("fit") == 2

@@ -162,7 +162,7 @@ def test_macrostates_are_groups_of_their_own(backend, capfd):
 def test_a_cancelled_ensemble_leaves_the_name_free(backend, monkeypatch):
     jobs = session_of(backend).jobs
     # One surface, then the user stops it.
-    original = jobs.wait
+    original = jobs.connection.wait
 
     def wait(fit, call, *args):
         result = original(fit, call, *args)
@@ -170,7 +170,7 @@ def test_a_cancelled_ensemble_leaves_the_name_free(backend, monkeypatch):
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(jobs, "wait", wait)
+        patch.setattr(jobs.connection, "wait", wait)
         assert "cancelled" in refused(backend, dsr_occupancy, "pep", async_=0)
     assert not jobs.fits and "pep_occupancy" not in backend.get_names("all")
     dsr_occupancy("pep", "1+2", levels="50", resolution=1.5, async_=0, _self=backend)

@@ -17,11 +17,15 @@ from support.processes import QUEUED
 from support.waiting import PATIENCE, wait_for
 
 
+def connection_of(settings):
+    return Connection(settings, lambda event: None, lambda name, trajectory: None)
+
+
 def test_a_fit_is_cancelled_while_the_backend_starts_for_another():
     """The window starts it when it is opened, and a queue may hold it for long."""
     settings = Settings()
     settings.put("backend", shlex.join(QUEUED))
-    connection = Connection(settings, lambda event: None, lambda name, trajectory: None)
+    connection = connection_of(settings)
     questions, ends = [], {}
 
     class Watched(threading.Event):
@@ -89,11 +93,11 @@ def test_a_request_is_cancelled_when_nobody_waits_for_it_any_more(fault):
 
     call: Any = Unanswered()
     with pytest.raises(fault):
-        Jobs(Settings()).wait(Fit("a"), call, tick)
+        connection_of(Settings()).wait(Fit("a"), call, tick)
     assert call.cancelled
 
 
-def test_a_stream_is_cancelled_though_each_answer_is_there_before_it_is_waited_for():
+def test_a_stream_is_cancelled_though_each_answer_is_there_before_it_is_waited_for(monkeypatch):
     """As while a movie is loaded: the scene takes longer for a mesh than the backend."""
 
     class Answered:
@@ -106,16 +110,12 @@ def test_a_stream_is_cancelled_though_each_answer_is_there_before_it_is_waited_f
             pass
 
     class Quick:
-        def backend(self):
-            return self
-
         def submit(self, request):
             return Answered()
 
-    fit, jobs, requests = Fit("a"), Jobs(Settings()), [Status() for _ in range(20)]
-    connection: Any = Quick()
-    jobs.connection = connection
-    answers: Any = jobs.stream(fit, requests)
+    fit, connection = Fit("a"), connection_of(Settings())
+    monkeypatch.setattr(connection, "backend", Quick)
+    answers: Any = connection.stream(fit, [Status() for _ in range(20)])
     assert [next(answers), next(answers)] == ["mesh", "mesh"]
     fit.stop.set()
     with pytest.raises(Cancelled, match="a: cancelled"):

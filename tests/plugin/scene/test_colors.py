@@ -439,11 +439,13 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
 
     # A velocity is the same with a mesh and alone.
     request = messages.Mesh(fit=name, time=2.0, mesh=MeshOptions(resolution=1.0), motion=True)
-    moving_mesh = jobs.ask(movie.fit, request)
-    paint = jobs.ask(movie.fit, messages.Paint(fit=name, time=2.0, points=moving_mesh.points))
+    moving_mesh = jobs.connection.ask(movie.fit, request)
+    paint = jobs.connection.ask(movie.fit, messages.Paint(fit=name, time=2.0, points=moving_mesh.points))
     np.testing.assert_allclose(paint.velocity, moving_mesh.velocity, atol=1e-5)
     with pytest.raises(BackendError, match=r"paint needs points as f4 \[N, 3\], got f4 \[4, 2\]"):
-        jobs.ask(movie.fit, raw("paint", {"fit": name, "time": 2.0}, {"points": np.zeros((4, 2), np.float32)}))
+        jobs.connection.ask(
+            movie.fit, raw("paint", {"fit": name, "time": 2.0}, {"points": np.zeros((4, 2), np.float32)})
+        )
 
     # Another fit of that name knows nothing of this movie.
     jobs.fits[name] = dataclasses.replace(movie.fit)

@@ -184,7 +184,7 @@ def test_a_cancelled_restoration_leaves_the_coarse_movie(plugin, tmp_path, capsy
     reopened, session.light.reopened = session.light.reopened, lambda names, _self: None
     plugin.load(path)
     coarse_meshes = meshes_of(plugin, "mine")
-    stream = session.jobs.stream
+    stream = session.jobs.connection.stream
 
     def cancelled_stream(fit, requests):
         for number, reply in enumerate(stream(fit, requests)):
@@ -194,7 +194,7 @@ def test_a_cancelled_restoration_leaves_the_coarse_movie(plugin, tmp_path, capsy
                 session.jobs.cancel("fit")
             yield reply
 
-    monkeypatch.setattr(session.jobs, "stream", cancelled_stream)
+    monkeypatch.setattr(session.jobs.connection, "stream", cancelled_stream)
     reopened(["mine"], plugin)
     assert "stays coarse" in capsys.readouterr().out and meshes_of(plugin, "mine") == coarse_meshes
     assert list(session.light.coarse) == ["mine"]
