@@ -202,7 +202,7 @@ def agree(cpu_field: Any, gpu_field: Any, times=(1.0, 3.4, 10.0, 12.0), atol=2e-
 def test_a_fit_is_the_same_function(fitted):
     cpu_field, gpu_field = fitted
     assert gpu_field.device.type == gpu_field.report["device"].split(":")[0] == GPU.type
-    for key in ("sigma", "smooth", "smooth_atoms", "lift", "forecast"):
+    for key in ("sigma", "smooth", "smooth_atoms", "lift", "spatial_width", "forecast"):
         assert gpu_field.report[key] == cpu_field.report[key]
     agree(cpu_field, gpu_field)
 

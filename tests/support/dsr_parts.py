@@ -46,7 +46,7 @@ def old(data):
     """The file as the first version wrote it: nothing coded, modes in half precision, no latent code."""
     tensors, metadata = file_parts(data)
     description = json.loads(metadata["field"])
-    for name in ("smooth_pose", "period", "lift"):
+    for name in ("smooth_pose", "period", "lift", "spatial_width"):
         del description[name]
     for name, coding_entry in description.pop("coded").items():
         values = torch.from_numpy(coding.decode(tensors[name].numpy().data, coding_entry, tuple(coding_entry["shape"])))

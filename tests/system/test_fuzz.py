@@ -483,7 +483,7 @@ def altered(files: Any, kind: str, path: tuple[Any, ...], value: Any) -> bytes:
 # One number of each of the table's.
 PLACES: dict[str, tuple[Any, ...]] = {
     **{name: (name,) for name in ("sigma", "smooth", "smooth_beyond", "smooth_atoms", "smooth_pose", "period")},
-    **{name: (name,) for name in ("factor", "clearance", "reach", "lift", "scale", "motion.states")},
+    **{name: (name,) for name in ("factor", "clearance", "reach", "lift", "spatial_width", "scale", "motion.states")},
     **{f"motion.{name}": (f"motion.{name}",) for name in ("rotations", "translations", "reference", "atoms")},
     **{f"forecasts.{name}": ("forecasts", 1, name) for name in ("rank", "window", "damping")},
     **{f"forecasts.{name}": ("forecasts", 1, name, 0) for name in ("leads", "errors")},

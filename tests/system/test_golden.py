@@ -79,10 +79,12 @@ def environment(monkeypatch, tmp_path):
 def machine() -> str:
     """The kind of machine: what decides the last digits of a fit."""
     info = Path("/proc/cpuinfo")
-    model = re.search(r"^model name\s*: (.*)$", info.read_text(), re.MULTILINE) if info.exists() else None
+    text = info.read_text() if info.exists() else ""
+    # Generations of processors share a name.
+    lines = (re.search(rf"^{key}\s*: (.*)$", text, re.MULTILINE) for key in ("model name", "cpu family", "model"))
     fields = [
         platform.machine(),
-        model.group(1).strip() if model else platform.processor(),
+        " ".join(line.group(1).strip() for line in lines if line) or platform.processor(),
         torch.backends.cpu.get_cpu_capability(),
         f"torch {torch.__version__}",
         f"numpy {np.__version__}",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..geometry.lattice import Lattice, LatticeLimit, gather, refined
+from ..geometry.lattice import Lattice, LatticeLimit, gather, refined, smooth_nodes
 from ..geometry.unit_cube import UnitCube
 from ..motion.motion import Motion
 from ..motion.warp import Warp
@@ -197,9 +198,9 @@ class FastField(Field):
     """f(x, t) of preset `fast`, as the module's docstring defines it.
 
     smooth, smooth_beyond: temporal widths of the modes in states, inside and outside the training range; level_offset:
-    distance in Å by which the surface is moved outwards where it is an average of states; held_out_error: fraction of
-    points near held-out surfaces that every second state puts on the wrong side, None where it was not measured. All
-    are 0 or None until they are set.
+    distance in Å by which the surface is moved outwards where it is an average of states; spatial_width: width in Å of
+    the Gaussian that smooths g in space there; held_out_iou: IoU, near their surfaces, of held-out states and what
+    every second state predicts, None where it was not measured. All are 0 or None until they are set.
     """
 
     kind = "fast"
@@ -226,7 +227,8 @@ class FastField(Field):
         self.smooth = 0.0
         self.smooth_beyond = 0.0
         self.level_offset = 0.0
-        self.held_out_error: float | None = None
+        self.spatial_width = 0.0
+        self.held_out_iou: float | None = None
         self.device = fine.modes.device
 
     def at_motion_time(self, time: float, smooth: float | None) -> FastFieldAtTime:
@@ -238,12 +240,13 @@ class FastField(Field):
         width = smooth
         if width is None:
             width = self.smooth_beyond if extrapolated else self.smooth
-        # An offset chosen for averages over many states does not hold for straight lines, nor for a state held past the
-        # ends.
+        # Offset and spatial width are chosen for averages over many states. They do not hold for straight lines, nor
+        # for a state held past the ends.
         averaged = width > 0.0 or (self.smooth == 0.0 and not extrapolated)
         blend = kernel.smoothing_blend(time) if averaged else 0.0
         weights = torch.as_tensor(kernel.weights(time, width), dtype=torch.float32, device=self.device)
-        is_whole = self.correction is None and self.band.lattice.size <= MAX_WHOLE_NODES
+        # The variance grows with the blend, as the average's part does.
+        spatial_width = self.spatial_width * math.sqrt(blend)
         return FastFieldAtTime(
             time=time,
             extrapolated=extrapolated,
@@ -252,21 +255,31 @@ class FastField(Field):
             box=scene_box(atoms, self.clearance, self.extent),
             device=self.device,
             warp=motion.warp_from(aligned, pose, time, self.device),
-            material_distance=self._whole(weights) if is_whole else self._banded(weights),
+            material_distance=self._whole(weights, spatial_width) if self.is_whole else self._banded(weights),
             level_offset=self.level_offset * blend,
             normal_width=min(NORMAL_WIDTH, NORMAL_WIDTH_PER_SPACING * self.band.lattice.spacing),
         )
 
-    def _whole(self, weights: torch.Tensor) -> MaterialDistance:
-        """Return g as a function of ξ, from values on the whole fine lattice, for state weights f4[S].
+    @property
+    def is_whole(self) -> bool:
+        """Whether f at one time is laid out on the whole fine lattice, where it can be smoothed in space."""
+        return self.correction is None and self.band.lattice.size <= MAX_WHOLE_NODES
 
-        Beyond the band these are the coarse lattice's, which one trilinear function in a coarse cell and in each of its
+    def whole_values(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return g f4[X,Y,Z] (Å) at all nodes of the fine lattice for state weights f4[S].
+
+        Beyond the band it is the coarse lattice's, which one trilinear function in a coarse cell and in each of its
         fine ones is.
         """
-        lattice = self.band.lattice
-        values = refined(self.coarse.mix(weights).view(self.coarse_lattice.shape), self.factor).view(-1)
-        values[self.band.node_numbers[: self.band.count]] += self.fine.mix(weights)
-        return lambda xi: lattice.extrapolate_columns(values, xi)
+        values = refined(self.coarse.mix(weights).view(self.coarse_lattice.shape), self.factor)
+        values.view(-1)[self.band.node_numbers[: self.band.count]] += self.fine.mix(weights)
+        return values
+
+    def _whole(self, weights: torch.Tensor, spatial_width: float) -> MaterialDistance:
+        """Return g as a function of ξ, from values on the whole fine lattice, smoothed in space by a width in Å."""
+        lattice, values = self.band.lattice, self.whole_values(weights)
+        smooth_nodes(values, spatial_width / lattice.spacing)
+        return lambda xi: lattice.extrapolate_columns(values.view(-1), xi)
 
     def _banded(self, weights: torch.Tensor) -> MaterialDistance:
         """Return f as a function of ξ, from values in the band and on the coarse lattice, for state weights f4[S]."""

@@ -133,6 +133,7 @@ def _add_field(field: Field, tensors: dict[str, torch.Tensor], prefix: str) -> d
             "smooth": field.smooth,
             "smooth_beyond": field.smooth_beyond,
             "lift": field.level_offset,
+            "spatial_width": field.spatial_width,
         }
     else:
         entries |= {"scale": field.scale}

@@ -56,6 +56,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "clearance": (0.0, 1e5),
     "reach": (0.0, 1e6),
     "lift": (-100.0, 100.0),
+    "spatial_width": (0.0, 10.0),
     # Å².
     "report.area": (0.0, 1e12),
     # States, Å and, for rotations, no unit.

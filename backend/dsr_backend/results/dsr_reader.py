@@ -49,6 +49,8 @@ MIN_GAP = 1e-9
 ROTATION_TOLERANCE = 1e-6
 # Damping of a forecast in gaps between states; fits have two.
 MAX_DAMPING = 20.0
+# Wider smoothing in space would take a mesh minutes.
+MAX_SPATIAL_SPACINGS = 8
 
 
 def from_bytes(data: bytes, device: str = "auto") -> Field | Family:
@@ -244,8 +246,14 @@ def _read_fast_field(
         None if decoder is None else _read_correction(record, decoder, nodes, device),
     )
     field.smooth, field.smooth_beyond = record.number("smooth"), record.number("smooth_beyond")
-    # Format 1 has no level offset.
+    # Format 1 has no level offset, and files of earlier versions no spatial width.
     field.level_offset = check_number("lift", record.entries.get("lift", 0.0))
+    field.spatial_width = check_number("spatial_width", record.entries.get("spatial_width", 0.0))
+    if field.spatial_width > MAX_SPATIAL_SPACINGS * lattice.spacing:
+        raise CheckpointError(
+            f"spatial_width is {field.spatial_width:g} Å, more than {MAX_SPATIAL_SPACINGS} spacings of "
+            f"{lattice.spacing:g} Å"
+        )
     return field
 
 

@@ -97,9 +97,10 @@ class TrajectoryReport(Record):
     smooth_chosen_by: Annotated[str | None, Value("how the widths were chosen, in words")] = None
     sigma: Annotated[float | None, Value("width of the kernel of the atoms' motion", unit="Å")] = None
     level_offset: Annotated[float | None, Value("level that stands for the surface", unit="Å", key="lift")] = None
-    held_out_error: Annotated[
+    spatial_width: Annotated[float | None, Value("width of the smoothing in space between states", unit="Å")] = None
+    held_out_iou: Annotated[
         float | None,
-        Value("fraction of points near held-out surfaces on the wrong side", key="missed", least=0, most=1),
+        Value("IoU of held-out states and their prediction, near their surfaces", least=0, most=1),
     ] = None
     breaks: Annotated[
         tuple[float, ...] | None, Value("last states before the cuts, rising; none without cuts", sparse=True)

@@ -291,6 +291,27 @@ def test_the_level_offset_is_whole_between_averaged_states_and_none_at_them():
     assert offset(fitted, 6.0) == 0.0
 
 
+def roughness(fitted, time, smooth=None):
+    """The mean change of f at a time by a spatial width, in Å."""
+    fitted.spatial_width = 0.0
+    plain = fitted.at(time, smooth).distance(points(200))
+    fitted.spatial_width = 0.7
+    return float((fitted.at(time, smooth).distance(points(200)) - plain).abs().mean())
+
+
+def test_averages_of_states_are_smoothed_in_space_and_the_states_are_not():
+    fitted = field(states=4, trained=False)
+    fitted.smooth = fitted.smooth_beyond = 1.0
+    assert roughness(fitted, 2.0) == roughness(fitted, 4.0) == 0.0
+    # Its variance grows with the blend.
+    assert 0.0 < roughness(fitted, 2.1) < roughness(fitted, 2.25) < roughness(fitted, 2.5)
+    assert roughness(fitted, 6.0) > 0.0
+    # Straight lines between states, and states held past the ends, are no averages.
+    assert roughness(fitted, 2.5, smooth=0.0) == 0.0
+    fitted.smooth_beyond = 0.0
+    assert roughness(fitted, 6.0) == 0.0
+
+
 def test_past_the_states_the_modes_have_a_width_of_their_own():
     fitted = field(states=5, trained=False)
     fitted.smooth, fitted.smooth_beyond = 0.7, 2.0

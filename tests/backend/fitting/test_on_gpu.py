@@ -236,6 +236,7 @@ def test_a_fit(gpu, fitted):
         "smooth_atoms",
         "smooth_beyond",
         "lift",
+        "spatial_width",
         "forecast",
         "smooth_chosen_by",
     )

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 import torch
-from dsr_backend.geometry.lattice import Lattice, LatticeLimit, gather, refined
+from dsr_backend.geometry.lattice import Lattice, LatticeLimit, gather, refined, smooth_nodes
 from dsr_backend.runtime.errors import Cancelled
 
 LATTICE = Lattice((-3.0, 1.5, 4.0), 0.75, (5, 7, 4))
@@ -215,3 +215,26 @@ def test_refined_values_are_those_of_the_trilinear_function(factor):
     np.testing.assert_allclose(refined(values, factor), expected, atol=1e-6)
     if factor == 2:
         assert torch.equal(refined(values, 2), expected)
+
+
+@pytest.mark.parametrize("width", [0.0, 0.4, 1.0, 1.7])
+def test_smoothed_nodes_are_spread_by_a_gaussian(width):
+    values = torch.zeros(19, 21, 17)
+    values[9, 10, 8] = 1.0
+    smooth_nodes(values, width)
+    assert float(values.min()) >= 0.0
+    assert float(values.sum()) == pytest.approx(1.0, abs=1e-5)
+    for axis, middle in enumerate((9, 10, 8)):
+        along = values.sum([across for across in range(3) if across != axis])
+        offset = torch.arange(len(along)) - middle
+        assert float((along * offset**2).sum()) == pytest.approx(width**2, abs=1e-3)
+
+
+def test_smoothing_leaves_what_is_even():
+    """Nothing flows through the sides, and a linear function has as much on either side of a node."""
+    constant = torch.full((5, 6, 7), 2.0)
+    smooth_nodes(constant, 1.0)
+    np.testing.assert_allclose(constant, 2.0, atol=1e-6)
+    linear = torch.arange(20.0)[:, None, None].expand(20, 4, 4).clone()
+    smooth_nodes(linear, 0.7)
+    np.testing.assert_allclose(linear[3:-3], torch.arange(3.0, 17.0)[:, None, None].expand(14, 4, 4), atol=1e-5)

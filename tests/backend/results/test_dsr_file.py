@@ -36,7 +36,7 @@ def field():
     fitted.report["source"] = {"object": "pep", "atoms": "1-145"}
     # Numbers that a fit of three states leaves alone.
     fitted.smooth = fitted.smooth_beyond = 1.25
-    fitted.level_offset = 0.06
+    fitted.level_offset, fitted.spatial_width = 0.06, 0.35
     fitted.motion.poses = replace(fitted.motion.poses, width=0.75)
     return fitted
 
@@ -80,11 +80,8 @@ def test_a_field_comes_back_bit_for_bit(field, data):
     reloaded: Any = from_bytes(data)
     assert_same_field(field, reloaded)
     assert reloaded.report == field.report
-    assert (reloaded.smooth, reloaded.smooth_beyond, reloaded.level_offset) == (
-        field.smooth,
-        field.smooth_beyond,
-        field.level_offset,
-    )
+    for name in ("smooth", "smooth_beyond", "level_offset", "spatial_width"):
+        assert getattr(reloaded, name) == getattr(field, name) > 0.0
     for name in ("smooth", "sigma"):
         assert getattr(reloaded.motion, name) == getattr(field.motion, name)
     assert reloaded.motion.poses.width == field.motion.poses.width

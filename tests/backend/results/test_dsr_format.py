@@ -47,6 +47,7 @@ LIMITS = {
     "clearance": (0.0, 1e5),
     "reach": (0.0, 1e6),
     "lift": (-100.0, 100.0),
+    "spatial_width": (0.0, 10.0),
     "report.area": (0.0, 1e12),
     "motion.states": (-1e7, 1e7),
     "motion.rotations": (-1.001, 1.001),

@@ -136,6 +136,8 @@ FORGED = [
     ("^period is '3 states', not within 1e-09 and 1e", put(period="3 states")),
     ("^lift is None, not within -100 and 100$", put(lift=None)),
     ("^lift is 100.5, not within -100 and 100$", put(lift=100.5)),
+    ("^spatial_width is -0.5, not within 0 and 10$", put(spatial_width=-0.5)),
+    ("^spatial_width is 9.5 Å, more than 8 spacings of 1 Å$", put(spatial_width=9.5)),
     (lacks("Value.*state 2 is at 1 and state 3 at 1"), times(0.0, 1.0, 1.0)),
     ("^times is 'now', not within -1e", times(0.0, "now", 2.0)),
     # The lattice

@@ -17,7 +17,7 @@ from pymol_dsr.shared.values import ValueFault
 
 POINTS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4")
 FACES = np.array([[0, 1, 2]], "<i4")
-REPORT = {"states": [1, 2.5], "device": "cpu", "path": None, "missed": 0.25, "lift": -0.5, "unheard of": {"a": 1}}
+REPORT = {"states": [1, 2.5], "device": "cpu", "path": None, "held_out_iou": 0.25, "lift": -0.5, "unheard of": {"a": 1}}
 
 
 def test_a_request_leaves_out_what_has_its_default() -> None:
@@ -159,7 +159,7 @@ def test_a_report_of_one_trajectory() -> None:
     assert report.to_json()["unheard of"] == {"a": 1}
     assert list(report.members()) == list(report.sources()) == [""]
     member, source = report.members()[""], report.sources()[""]
-    assert (member.states, member.held_out_error, member.level_offset) == ((1.0, 2.5), 0.25, -0.5)
+    assert (member.states, member.held_out_iou, member.level_offset) == ((1.0, 2.5), 0.25, -0.5)
     assert source.object == "pep" and source.selection is None
     indices = source.atom_indices()
     assert indices is not None and indices.tolist() == [1, 2, 3, 7]

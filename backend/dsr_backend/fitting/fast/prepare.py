@@ -17,7 +17,7 @@ from .band import narrow_band
 from .report import report_of
 from .shapes import SHAPES_END, solve_shapes
 from .state_warps import StateWarps
-from .temporal_widths import ValidationPoints, choose_widths
+from .widths import ValidationPoints, choose_widths
 
 
 def prepare(job: FitJob[Preset], surfaces: Sequence[Surface]) -> FastField:

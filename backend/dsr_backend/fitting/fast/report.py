@@ -34,9 +34,10 @@ def report_of(
         "smooth_atoms": motion.smooth,
         "smooth_beyond": field.smooth_beyond,
         "lift": field.level_offset,
+        "spatial_width": field.spatial_width,
         "sigma": motion.sigma,
         "smooth_chosen_by": widths_chosen_by,
-        "missed": None if field.held_out_error is None else round(field.held_out_error, 4),
+        "held_out_iou": None if field.held_out_iou is None else round(field.held_out_iou, 4),
         "forecast": _describe_forecast(motion),
         "seed": job.options.seed,
     } | runs_entries(field)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from ...fields.fast import BasisBuilder, LowRankBasis, NarrowBand
+from ...fields.fast import BasisBuilder, LowRankBasis, NarrowBand, spread
 from ...geometry.lattice import CHUNK, Lattice, gather
 from ...geometry.triangle_mesh import TriangleMesh
 from ...motion.warp import Warp
@@ -27,12 +27,13 @@ from ..job import FitJob
 from .band import BAND_END, cells_of, nodes_near
 from .least_squares import Observations, Smoothing, solve
 from .state_warps import StateWarps
-from .temporal_widths import ValidationPoints
+from .widths import ValidationPoints
 
 # Fraction of a fit at which all states are solved; measured on two cores.
 SHAPES_END = 0.9
-# Points of each state to choose temporal widths with, and their distances from the surface along each axis, in Å.
-VALIDATION_POINTS, VALIDATION_WIDTHS = 8_000, (0.3, 1.0)
+# Points of each state to choose widths with; the side of the cells around its surface that they lie in, in Å, and how
+# many cells these reach from it.
+VALIDATION_POINTS, VALIDATION_CELL, VALIDATION_DILATION = 8_000, 1.0, 1
 # Triangles tried for the distance of a node: the one with the nearest centre. Points on the surface correct the
 # distances, and with four triangles no score of AdK changes by 0.0001.
 TRIANGLES_TRIED = 1
@@ -161,7 +162,7 @@ def measure_state(
     coarse = _coarse_distances(state, coarse_lattice, coarse_neighbours)
     start, missed = _band_residuals(state, band, coarse_lattice, coarse, band_neighbours)
     observed = _surface_observations(state, band, coarse_lattice, coarse, missed, generator)
-    held_out = _validation_points(mesh, generator)
+    held_out = _validation_points(surface, job.device, generator)
     distance = mesh.signed_distance(held_out, job.raise_if_cancelled, TRIANGLES_TRIED)
     return Measured(coarse, start, missed, observed, held_out, distance)
 
@@ -347,12 +348,23 @@ def _stand_ins(
     return points, mesh.signed_distance(points, state.check, TRIANGLES_TRIED)
 
 
-def _validation_points(mesh: TriangleMesh, generator: torch.Generator) -> torch.Tensor:
-    """Return validation points f4[VALIDATION_POINTS,3] (Å), off the surface by Gaussians of two widths."""
-    points, _, _ = mesh.sample(VALIDATION_POINTS, generator)
-    offset = torch.randn(VALIDATION_POINTS, 3, generator=generator)
-    width = torch.tensor(VALIDATION_WIDTHS).repeat(VALIDATION_POINTS // len(VALIDATION_WIDTHS))[:, None]
-    return points + (width * offset).to(points.device)
+def _validation_points(surface: Surface, device: torch.device, generator: torch.Generator) -> torch.Tensor:
+    """Return validation points f4[VALIDATION_POINTS,3] (Å), equally dense in all cells near the surface."""
+    vertices = torch.as_tensor(surface.points)
+    margin = (VALIDATION_DILATION + 1) * VALIDATION_CELL
+    lattice = Lattice.around(vertices.amin(0) - margin, vertices.amax(0) + margin, VALIDATION_CELL)
+    cells = torch.zeros(lattice.shape, dtype=torch.bool)
+    cells[tuple(((vertices - torch.as_tensor(lattice.origin)) / VALIDATION_CELL).long().T)] = True
+    for _ in range(VALIDATION_DILATION):
+        for axis in range(3):
+            near = cells.clone()
+            for step in (-1, 1):
+                spread(near, axis, step)
+            cells = near
+    numbers = torch.nonzero(cells.view(-1))[:, 0]
+    drawn = numbers[torch.randint(len(numbers), (VALIDATION_POINTS,), generator=generator)]
+    within = torch.rand(VALIDATION_POINTS, 3, generator=generator) * VALIDATION_CELL
+    return (lattice.nodes(drawn) + within).to(device)
 
 
 def _observe(band: NarrowBand, xi: torch.Tensor, target: torch.Tensor) -> Observations:

@@ -1,14 +1,15 @@
-"""Choice of the temporal widths and of the level offset, by the prediction of held-out training states.
+"""Choice of the temporal widths, the spatial width and the level offset, by the prediction of held-out training states.
 
 A held-out state is predicted from every second state, so that it lies in the middle of a gap, as times between the
 states do at most. Widths are counted in gaps.
 
-The score is the fraction of points near a held-out surface that the prediction puts on the wrong side, because IoU
-counts the same. Mean distances would choose too blurred surfaces where the motion is large.
+The error is 1 − IoU, of the points near a held-out surface that it and the prediction enclose. Mean distances would
+choose too blurred surfaces where the motion is large.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...fields.fast import FastField
-from ...geometry.lattice import Lattice
+from ...geometry.lattice import Lattice, smooth_nodes
 from ...motion.forecast import Forecast
 from ...motion.motion import Motion
 from ...motion.poses import Poses
@@ -29,21 +30,23 @@ SHAPE_CHOICES = (0.0, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
 ATOM_CHOICES = (0.0, 0.75, 1.0, 1.5)
 # Level offsets in Å to choose from: an average of shapes lacks a part of each shape's outermost parts.
 OFFSET_CHOICES = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1)
+# Spatial widths in Å to choose from: what is left of the states' noise in an average differs from place to place.
+SPATIAL_CHOICES = (0.0, 0.25, 0.35, 0.5, 0.7)
 # Level offsets in Å between which one that preserves the volume is interpolated, and the lattice for the volumes.
 VOLUME_OFFSETS = tuple(np.linspace(0.0, 0.2, 11).tolist())
 VOLUME_SPACING = 1.2
 # Nodes evaluated between two checks for cancellation.
 CHUNK = 2**20
 # States of its stretch on either side of one that is held out, most states that are held out, and most of these that
-# all widths of the atoms' paths are tried on: chance decides between widths that few states compare.
-HELD_OUT_MARGIN, MAX_HELD_OUT, MAX_FOR_ATOMS = 2, 64, 16
+# all widths of the atoms' paths and in space are tried on: chance decides between widths that few states compare.
+HELD_OUT_MARGIN, MAX_HELD_OUT, MAX_COMPARED = 2, 64, 16
 # Origins and leads (states) of the back-tests of smoothing past the ends.
 END_ORIGINS, END_LEADS = 5, (1, 3, 5)
 
 
 @dataclass(frozen=True, eq=False)
 class ValidationPoints:
-    """Points near one state's surface, f4[N,3] Å in the reference's frame, and their distances f4[N] Å."""
+    """Points near one state's surface, equally dense, f4[N,3] Å in the reference's frame; their distances f4[N] Å."""
 
     points: torch.Tensor
     distance: torch.Tensor
@@ -56,7 +59,7 @@ Report = Callable[[float], None]
 def choose_widths(
     field: FastField, validation: Sequence[ValidationPoints], report: Report, parallel_states: int = 1
 ) -> str:
-    """Set the field's temporal widths, level offset and held-out error; return a sentence on the method.
+    """Set the field's widths, level offset and held-out IoU; return a sentence on the method.
 
     validation: points of every training state; report: gets the fraction that is done; parallel_states: number of
     states held out at once. Where no stretch has 5 states the widths stay 0 and the level offset preserves the volume.
@@ -71,7 +74,7 @@ def choose_widths(
     report(0.0)
     # Without atoms, all widths of their paths give the same prediction.
     atom_widths = ATOM_CHOICES if motion.atoms is not None else ATOM_CHOICES[:1]
-    chosen = sorted({round(index) for index in np.linspace(0, len(held_out) - 1, MAX_FOR_ATOMS)})
+    chosen = sorted({round(index) for index in np.linspace(0, len(held_out) - 1, MAX_COMPARED)})
 
     def errors_of(index: int) -> NDArray[np.float64]:
         widths = atom_widths if index in chosen else atom_widths[:1]
@@ -90,24 +93,26 @@ def choose_widths(
     motion.smooth = ATOM_CHOICES[row] * gap
     field.smooth = SHAPE_CHOICES[column] * gap
     field.level_offset = OFFSET_CHOICES[int(mean[row, column].argmin())]
+    if field.is_whole:
+        _choose_spatial_width(field, validation, [held_out[index] for index in chosen], parallel_states)
     field.smooth_beyond = field.smooth if smoothing_predicts_ends(field, validation, parallel_states) else 0.0
-    field.held_out_error = float(mean[row, column, 0])
+    field.held_out_iou = 1.0 - float(mean[row, column].min())
     return f"holding out {len(held_out)} of {count} states"
 
 
 def _narrowest_good(errors: NDArray[np.float64], mean: NDArray[np.float64]) -> tuple[int, int]:
-    """Return the atom width and the shape width to take, as indices.
+    """Return the width to take and the other number that is best with it, as indices.
 
-    errors: f8[states, atom widths, shape widths]; mean: f8[atom widths, shape widths], the best estimate of their mean.
-    The atoms' paths are smoothed no more than the held-out states prove: the narrowest width is taken whose error is
-    within one standard error of the best (Breiman et al. 1984), with the best shape width for it.
+    errors: f8[states, widths, others]; mean: f8[widths, others], the best estimate of their mean. Nothing is smoothed
+    more than the held-out states prove: the narrowest width is taken whose error is within one standard error of the
+    best (Breiman et al. 1984), with the best of the others for it.
     """
-    rows, shapes = np.arange(len(mean)), mean.argmin(1)
-    excess = errors[:, rows, shapes]
-    excess = excess - excess[:, [mean[rows, shapes].argmin()]]
+    rows, best = np.arange(len(mean)), mean.argmin(1)
+    excess = errors[:, rows, best]
+    excess = excess - excess[:, [mean[rows, best].argmin()]]
     standard_error = excess.std(0, ddof=1) / np.sqrt(len(errors)) if len(errors) > 1 else np.zeros(len(rows))
-    row = int(np.argmax(mean[rows, shapes] - mean[rows, shapes].min() <= standard_error))
-    return row, int(shapes[row])
+    row = int(np.argmax(mean[rows, best] - mean[rows, best].min() <= standard_error))
+    return row, int(best[row])
 
 
 def _known_motion(motion: Motion, states: NDArray[np.intp]) -> Motion:
@@ -122,7 +127,7 @@ def _known_motion(motion: Motion, states: NDArray[np.intp]) -> Motion:
 def _errors(
     field: FastField, validation: ValidationPoints, k: int, atom_widths: Sequence[float]
 ) -> NDArray[np.float64]:
-    """Return the fraction f8[atom widths,shape widths,level offsets] of points of state k that are predicted wrongly.
+    """Return the error f8[atom widths,shape widths,level offsets] of the prediction of state k.
 
     Every second state predicts it, k ± 1, k ± 3, …, with each width and offset of the choices. atom_widths: in gaps.
     """
@@ -135,9 +140,57 @@ def _errors(
     errors = []
     for width in atom_widths:
         distances = field.mixed_distances(*mixtures, known.warp(time, field.device, width * gap)(validation.points))
-        wrong = [_wrong_side(distances - offset, validation) for offset in OFFSET_CHOICES]
+        wrong = [_overlap_error(distances - offset, validation) for offset in OFFSET_CHOICES]
         errors.append(torch.stack(wrong, -1).tolist())
     return np.array(errors)
+
+
+def _choose_spatial_width(
+    field: FastField, validation: Sequence[ValidationPoints], states: Sequence[int], parallel_states: int
+) -> None:
+    """Set the field's spatial width, for the temporal widths and the level offset that it has, and add what the width
+    takes from the volume to the offset.
+
+    states: indices of those held out.
+    """
+
+    def errors_of(index: int) -> NDArray[np.float64]:
+        return _spatial_errors(field, validation[states[index]], states[index])
+
+    with closing(ordered_parallel_map(errors_of, len(states), parallel_states)) as computed:
+        errors = np.stack(list(computed))
+    row, _ = _narrowest_good(errors[..., :1], errors[..., :1].mean(0))
+    field.spatial_width = SPATIAL_CHOICES[row]
+    field.level_offset = round(float(errors[:, row, 1].mean()), 3)
+
+
+def _spatial_errors(field: FastField, validation: ValidationPoints, k: int) -> NDArray[np.float64]:
+    """Return f8[spatial widths,2]: the error of the prediction of state k, and the level offset (Å) with which as many
+    of its points are inside as without a spatial width.
+
+    Every second state predicts it, with the field's temporal widths.
+    """
+    motion, lattice = field.motion, field.band.lattice
+    remaining = np.arange((k + 1) % 2, len(motion.states), 2)
+    known = _known_motion(motion, remaining)
+    time = float(motion.states[k])
+    weights = np.zeros(len(motion.states))
+    weights[remaining] = known.kernel.weights(time, 2.0 * field.smooth)
+    values = field.whole_values(torch.as_tensor(weights, dtype=torch.float32, device=field.device))
+    xi = known.warp(time, field.device, 2.0 * motion.smooth)(validation.points)
+    distances = []
+    width = 0.0
+    for choice in SPATIAL_CHOICES:
+        # Variances of smoothing in turn add up.
+        smooth_nodes(values, math.sqrt(choice**2 - width**2) / lattice.spacing)
+        distances.append(lattice.extrapolate_columns(values.view(-1), xi))
+        width = choice
+    stacked = torch.stack(distances, -1)
+    inside = min(int((distances[0] < field.level_offset).sum()), len(stacked) - 1)
+    offsets = stacked.sort(0).values[inside]
+    offsets[0] = field.level_offset
+    wrong = _overlap_error(stacked - offsets, validation)
+    return np.array(torch.stack([wrong, offsets], -1).tolist())
 
 
 def _volume_preserving_offset(field: FastField, report: Report) -> float:
@@ -195,7 +248,7 @@ def smoothing_predicts_ends(field: FastField, validation: Sequence[ValidationPoi
         target = validation[first + origin + lead]
         xi = known.warp(time, field.device)(target.points)
         mixtures = _mixtures(field, before, [known.kernel.weights(time, width) for width in (0.0, field.smooth)])
-        wrong: list[float] = _wrong_side(field.mixed_distances(*mixtures, xi), target).tolist()
+        wrong: list[float] = _overlap_error(field.mixed_distances(*mixtures, xi), target).tolist()
         return wrong
 
     with closing(ordered_parallel_map(errors_of, len(pairs), parallel_states)) as computed:
@@ -212,6 +265,7 @@ def _mixtures(
     return field.mixtures(torch.as_tensor(all_weights, dtype=torch.float32, device=field.device))
 
 
-def _wrong_side(distances: torch.Tensor, validation: ValidationPoints) -> torch.Tensor:
-    """Return the fraction f4[…,W] of the points that predicted distances f4[…,N,W] (Å) put on the wrong side."""
-    return ((distances < 0.0) != (validation.distance < 0.0)[:, None]).float().mean(-2)
+def _overlap_error(distances: torch.Tensor, validation: ValidationPoints) -> torch.Tensor:
+    """Return 1 − IoU f4[…,W] of the points inside the surface and those with predicted distances f4[…,N,W] (Å) < 0."""
+    predicted, enclosed = distances < 0.0, (validation.distance < 0.0)[:, None]
+    return 1.0 - (predicted & enclosed).sum(-2) / (predicted | enclosed).sum(-2).clamp_min(1)
