@@ -183,7 +183,7 @@ def test_events_that_are_wrong_of_nobody_or_too_many(hostile, capfd, monkeypatch
     jobs = session_of(hostile).jobs
     # However long they take, they come at once.
     moment = time.monotonic()
-    monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=lambda: moment))
+    monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=lambda: moment, sleep=time.sleep))
     fault(hostile, "noise")
     running_fit = Fit("a", [Trajectory("", "pep", "pep", None, [1.0])], phase=Phase.FIT)
     jobs.fits["a"] = running_fit
