@@ -42,7 +42,6 @@ PROMISES: list[tuple[str, str, float]] = [
     ("wire.md", "silent for N s", detached_registry.SILENT),
     ("reliability.md", r"training of preset `paper` \| every N s;", checkpoint.INTERVAL_SECONDS),
     ("reliability.md", "ended N s after `dsr_cancel`", connection.CANCEL_SECONDS),
-    ("reliability.md", "kept in N points", fit.MOST_LOSSES),
     ("reliability.md", r"loss curve of a fit \| N points", 2 * fit.MOST_LOSSES),
     ("reliability.md", "N MiB JSON", frames.MAX_JSON / 2**20),
     ("reliability.md", "N GiB arrays", frames.MAX_PAYLOAD / 2**30),

@@ -72,6 +72,7 @@ def choose_widths(
         runs = f" in {len(motion.kernel.breaks) + 1} runs" if motion.kernel.breaks else ""
         return f"{count} states{runs} are too few to hold any out"
     report(0.0)
+    total = len(held_out) + 1
     # Without atoms, all widths of their paths give the same prediction.
     atom_widths = ATOM_CHOICES if motion.atoms is not None else ATOM_CHOICES[:1]
     chosen = sorted({round(index) for index in np.linspace(0, len(held_out) - 1, MAX_COMPARED)})
@@ -84,7 +85,7 @@ def choose_widths(
     with closing(ordered_parallel_map(errors_of, len(held_out), parallel_states)) as computed:
         for of_state in computed:
             errors.append(of_state)
-            report(len(errors) / (len(held_out) + 1))
+            report(len(errors) / total)
     of_chosen = np.stack([errors[index] for index in chosen])
     # The other states tell what the mean of these few misses.
     unsmoothed = np.stack([of_state[:1] for of_state in errors])
@@ -94,7 +95,8 @@ def choose_widths(
     field.smooth = SHAPE_CHOICES[column] * gap
     field.level_offset = OFFSET_CHOICES[int(mean[row, column].argmin())]
     if field.is_whole:
-        _choose_spatial_width(field, validation, [held_out[index] for index in chosen], parallel_states)
+        compared = [held_out[index] for index in chosen]
+        _choose_spatial_width(field, validation, compared, lambda: report(len(held_out) / total), parallel_states)
     field.smooth_beyond = field.smooth if smoothing_predicts_ends(field, validation, parallel_states) else 0.0
     field.held_out_iou = 1.0 - float(mean[row, column].min())
     return f"holding out {len(held_out)} of {count} states"
@@ -124,6 +126,12 @@ def _known_motion(motion: Motion, states: NDArray[np.intp]) -> Motion:
     return Motion(motion.kernel.subset(states), Poses.identity(len(states)), atoms, references, motion.sigma)
 
 
+def _every_second(motion: Motion, k: int) -> tuple[NDArray[np.intp], Motion, float]:
+    """Return the indices of the states k ± 1, k ± 3, …, the motion that is known from them, and the time of state k."""
+    remaining = np.arange((k + 1) % 2, len(motion.states), 2)
+    return remaining, _known_motion(motion, remaining), float(motion.states[k])
+
+
 def _errors(
     field: FastField, validation: ValidationPoints, k: int, atom_widths: Sequence[float]
 ) -> NDArray[np.float64]:
@@ -131,11 +139,8 @@ def _errors(
 
     Every second state predicts it, k ± 1, k ± 3, …, with each width and offset of the choices. atom_widths: in gaps.
     """
-    motion = field.motion
-    gap = 2.0 * motion.kernel.gap
-    remaining = np.arange((k + 1) % 2, len(motion.states), 2)
-    known = _known_motion(motion, remaining)
-    time = float(motion.states[k])
+    gap = 2.0 * field.motion.kernel.gap
+    remaining, known, time = _every_second(field.motion, k)
     mixtures = _mixtures(field, remaining, [known.kernel.weights(time, width * gap) for width in SHAPE_CHOICES])
     errors = []
     for width in atom_widths:
@@ -146,19 +151,27 @@ def _errors(
 
 
 def _choose_spatial_width(
-    field: FastField, validation: Sequence[ValidationPoints], states: Sequence[int], parallel_states: int
+    field: FastField,
+    validation: Sequence[ValidationPoints],
+    states: Sequence[int],
+    check: Callable[[], None],
+    parallel_states: int,
 ) -> None:
     """Set the field's spatial width, for the temporal widths and the level offset that it has, and add what the width
     takes from the volume to the offset.
 
-    states: indices of those held out.
+    states: indices of those held out; check: raises Cancelled, and is called after each of them.
     """
 
     def errors_of(index: int) -> NDArray[np.float64]:
         return _spatial_errors(field, validation[states[index]], states[index])
 
+    of_states = []
     with closing(ordered_parallel_map(errors_of, len(states), parallel_states)) as computed:
-        errors = np.stack(list(computed))
+        for of_state in computed:
+            of_states.append(of_state)
+            check()
+    errors = np.stack(of_states)
     row, _ = _narrowest_good(errors[..., :1], errors[..., :1].mean(0))
     field.spatial_width = SPATIAL_CHOICES[row]
     field.level_offset = round(float(errors[:, row, 1].mean()), 3)
@@ -171,15 +184,12 @@ def _spatial_errors(field: FastField, validation: ValidationPoints, k: int) -> N
     Every second state predicts it, with the field's temporal widths.
     """
     motion, lattice = field.motion, field.band.lattice
-    remaining = np.arange((k + 1) % 2, len(motion.states), 2)
-    known = _known_motion(motion, remaining)
-    time = float(motion.states[k])
+    remaining, known, time = _every_second(motion, k)
     weights = np.zeros(len(motion.states))
     weights[remaining] = known.kernel.weights(time, 2.0 * field.smooth)
     values = field.whole_values(torch.as_tensor(weights, dtype=torch.float32, device=field.device))
     xi = known.warp(time, field.device, 2.0 * motion.smooth)(validation.points)
-    distances = []
-    width = 0.0
+    distances, width = [], 0.0
     for choice in SPATIAL_CHOICES:
         # Variances of smoothing in turn add up.
         smooth_nodes(values, math.sqrt(choice**2 - width**2) / lattice.spacing)
