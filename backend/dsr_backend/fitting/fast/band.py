@@ -64,7 +64,7 @@ def narrow_band(
             low, high = np.minimum(low, surface.points.min(0)), np.maximum(high, surface.points.max(0))
             clearance, reach = max(clearance, clearance_of(surface)), max(reach, state_reach)
             area += state_area
-            cells = _distinct(torch.cat([cells, cut]))
+            cells = distinct_cells(torch.cat([cells, cut]))
             job.report_progress("fit", BAND_END * (k + 1) / count, step=k + 1, steps=count)
     low = np.array(distributed.all_reduce(low.tolist(), job.device, "min"))
     high = np.array(distributed.all_reduce(high.tolist(), job.device, "max"))
@@ -82,11 +82,11 @@ def cells_of(surface: Surface, warp: Warp, spacing: float) -> torch.Tensor:
     warp: that of the surface's state; spacing: edge of a cell in Å.
     """
     xi = warp(torch.as_tensor(surface.points, device=warp.origin.device))
-    return _distinct(torch.floor(xi / spacing).int())
+    return distinct_cells(torch.floor(xi / spacing).int())
 
 
-def _distinct(cells: torch.Tensor) -> torch.Tensor:
-    """Return the distinct rows of cells i4[N,3], in rising order."""
+def distinct_cells(cells: torch.Tensor) -> torch.Tensor:
+    """Return the distinct ones of cells i4[N,3], in rising order: i4[M,3]."""
     if not len(cells):
         return cells
     first = cells.amin(0)

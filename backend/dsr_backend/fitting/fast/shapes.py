@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from ...fields.fast import BasisBuilder, LowRankBasis, NarrowBand, spread
+from ...fields.fast import BasisBuilder, LowRankBasis, NarrowBand
 from ...geometry.lattice import CHUNK, Lattice, gather
 from ...geometry.triangle_mesh import TriangleMesh
 from ...motion.warp import Warp
@@ -24,16 +24,15 @@ from ...runtime.parallel import ordered_parallel_map
 from ...surfaces.surface import Surface
 from ..config import Preset
 from ..job import FitJob
-from .band import BAND_END, cells_of, nodes_near
+from .band import BAND_END, cells_of, distinct_cells, nodes_near
 from .least_squares import Observations, Smoothing, solve
 from .state_warps import StateWarps
 from .widths import ValidationPoints
 
 # Fraction of a fit at which all states are solved; measured on two cores.
 SHAPES_END = 0.9
-# Points of each state to choose widths with; the side of the cells around its surface that they lie in, in Å, and how
-# many cells these reach from it.
-VALIDATION_POINTS, VALIDATION_CELL, VALIDATION_DILATION = 8_000, 1.0, 1
+# Points of each state to choose widths with, and the side in Å of the cells around its surface that they lie in.
+VALIDATION_POINTS, VALIDATION_CELL = 8_000, 1.0
 # Triangles tried for the distance of a node: the one with the nearest centre. Points on the surface correct the
 # distances, and with four triangles no score of AdK changes by 0.0001.
 TRIANGLES_TRIED = 1
@@ -162,7 +161,7 @@ def measure_state(
     coarse = _coarse_distances(state, coarse_lattice, coarse_neighbours)
     start, missed = _band_residuals(state, band, coarse_lattice, coarse, band_neighbours)
     observed = _surface_observations(state, band, coarse_lattice, coarse, missed, generator)
-    held_out = _validation_points(surface, job.device, generator)
+    held_out = validation_points(surface, job.device, generator)
     distance = mesh.signed_distance(held_out, job.raise_if_cancelled, TRIANGLES_TRIED)
     return Measured(coarse, start, missed, observed, held_out, distance)
 
@@ -348,23 +347,15 @@ def _stand_ins(
     return points, mesh.signed_distance(points, state.check, TRIANGLES_TRIED)
 
 
-def _validation_points(surface: Surface, device: torch.device, generator: torch.Generator) -> torch.Tensor:
-    """Return validation points f4[VALIDATION_POINTS,3] (Å), equally dense in all cells near the surface."""
-    vertices = torch.as_tensor(surface.points)
-    margin = (VALIDATION_DILATION + 1) * VALIDATION_CELL
-    lattice = Lattice.around(vertices.amin(0) - margin, vertices.amax(0) + margin, VALIDATION_CELL)
-    cells = torch.zeros(lattice.shape, dtype=torch.bool)
-    cells[tuple(((vertices - torch.as_tensor(lattice.origin)) / VALIDATION_CELL).long().T)] = True
-    for _ in range(VALIDATION_DILATION):
-        for axis in range(3):
-            near = cells.clone()
-            for step in (-1, 1):
-                spread(near, axis, step)
-            cells = near
-    numbers = torch.nonzero(cells.view(-1))[:, 0]
-    drawn = numbers[torch.randint(len(numbers), (VALIDATION_POINTS,), generator=generator)]
-    within = torch.rand(VALIDATION_POINTS, 3, generator=generator) * VALIDATION_CELL
-    return (lattice.nodes(drawn) + within).to(device)
+def validation_points(surface: Surface, device: torch.device, generator: torch.Generator) -> torch.Tensor:
+    """Return validation points f4[VALIDATION_POINTS,3] (Å), equally dense in cells of vertices and next to them."""
+    cells = distinct_cells(torch.floor(torch.as_tensor(surface.points, device=device) / VALIDATION_CELL).int())
+    steps = torch.cartesian_prod(*[torch.arange(-1, 2, dtype=torch.int32, device=device)] * 3)
+    cells = distinct_cells((cells[:, None] + steps).view(-1, 3))
+    # The CPU draws the random numbers, so that every device gets the same points from the same seed.
+    drawn = torch.randint(len(cells), (VALIDATION_POINTS,), generator=generator).to(device)
+    within = torch.rand(VALIDATION_POINTS, 3, generator=generator).to(device)
+    return (cells[drawn] + within) * VALIDATION_CELL
 
 
 def _observe(band: NarrowBand, xi: torch.Tensor, target: torch.Tensor) -> Observations:

@@ -1,11 +1,13 @@
-"""Values at nodes that are not measured, or that the inverse of the warp misses."""
+"""Values at nodes that are not measured, or that the inverse of the warp misses; points to choose widths with."""
 
 import numpy as np
 import pytest
 import torch
 from dsr_backend.fields.fast import NarrowBand
-from dsr_backend.fitting.fast.shapes import between_measured_nodes, continued, measured_nodes
+from dsr_backend.fitting.fast.shapes import between_measured_nodes, continued, measured_nodes, validation_points
 from dsr_backend.geometry.lattice import Lattice
+
+from support.shapes import ball
 
 LATTICE = Lattice.around([-4.0] * 3, [4.0] * 3, 1.0)
 NODES = LATTICE.nodes(torch.arange(LATTICE.size))
@@ -44,3 +46,15 @@ def test_nodes_near_the_surface_are_measured_and_keep_their_values():
     assert near[numbers].sum() == near.sum() == 64
     values = torch.randn(LATTICE.size, generator=torch.Generator().manual_seed(0))
     assert torch.equal(between_measured_nodes(LATTICE, numbers, values[numbers])[numbers], values[numbers])
+
+
+def test_validation_points_are_equally_dense_near_the_surface():
+    """Volumes count then as they do in an IoU: points that are densest at the surface would overrate its crevices."""
+    far_out = np.array([300.0, -200.0, 100.0])
+    surface = ball(1.0, 8.0, far_out)
+    points = validation_points(surface, torch.device("cpu"), torch.Generator().manual_seed(0))
+    radius = np.linalg.norm(points.double().numpy() - far_out, axis=1)
+    assert abs(radius - 8.0).max() < 2.0 * np.sqrt(3.0)
+    edges = np.array([7.2, 7.6, 8.0, 8.4, 8.8])
+    density = np.histogram(radius, edges)[0] / np.diff(edges**3)
+    np.testing.assert_allclose(density / density.mean(), 1.0, atol=0.1)
