@@ -35,7 +35,10 @@ LARGE = 50_000_000
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the file; 0, or 1 for what has no surfaces and WORK_FAILED else, with one line on stderr."""
+    """Write the file and return the exit code: 0, 1 for bad input, WORK_FAILED where the file can't be written.
+
+    A failure is one line on stderr.
+    """
     if (sys.argv[1:] if arguments is None else arguments) == ["--folders"]:
         settings = Settings()
         for file in folders.written_files(settings):

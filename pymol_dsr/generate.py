@@ -40,7 +40,10 @@ WIDTH = 60
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the file; 0, or 1 for what can't be generated and WORK_FAILED else, with one line on stderr."""
+    """Write the file and return the exit code: 0, 1 for bad input, WORK_FAILED where the backend or the writing fails.
+
+    A failure is one line on stderr.
+    """
     parser = argparse.ArgumentParser(prog="python -m pymol_dsr.generate", description=__doc__)
     parser.add_argument("paths", nargs="+", help="structure and trajectory, or the structures of a morph")
     parser.add_argument("--options", required=True, help="options of the states, as JSON")
@@ -59,7 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
             run(options, session_of(session.cmd), session.cmd)
     except (BackendError, ExtractError, JobError, SceneError, pymol.CmdException, ValueError, OSError) as error:
         print(f"pymol_dsr: {one_line(str(error).strip().removeprefix('Error: '))}", file=sys.stderr)
-        return WORK_FAILED if isinstance(error, atomic_write.WriteError) else 1
+        backend_failed = isinstance(error, BackendError) and error.code != "bad-request"
+        return WORK_FAILED if backend_failed or isinstance(error, atomic_write.WriteError) else 1
     finally:
         close_session(session.cmd)
         session.stop()

@@ -229,9 +229,9 @@ def label(text: str, buddy: Any) -> Any:
 
 
 def wrapped_label(text: str = "") -> Any:
-    """Return a label whose text goes on below.
+    """Return a label that wraps its text, and is as narrow as its row.
 
-    It is as narrow as its row, where Qt's would make the window as wide as the longest name of an object in it.
+    Qt would make the window as wide as its longest word, as the name of an object.
     """
     widget = QtWidgets.QLabel(text, wordWrap=True)
     widget.setMinimumWidth(1)

@@ -139,6 +139,8 @@ def _ask(movie: KeptMovie, time: float, points: NDArray[np.float32], jobs: Jobs)
 def _map_values(movie: KeptMovie, map: str, _self: Any) -> tuple[Values, ColorScale | None]:
     grids, scale = read_map(map, _self)
     matrix = placement.object_matrix(movie.trajectory.object, _self)
+    # The states of a map are those of the molecule, unless there is one for each of the movie.
+    is_of_movie = len(grids) == max(mesh.state.state for mesh in movie.meshes)
 
     def values(_: int, mesh: KeptMesh) -> NDArray[np.float32]:
         points = placement.transform(mesh.points, matrix)
@@ -147,8 +149,6 @@ def _map_values(movie: KeptMovie, map: str, _self: Any) -> tuple[Values, ColorSc
             grid = grids[number - 1]
             return np.full(len(points), np.nan, np.float32) if grid is None else grid.sample(points)
 
-        # The states of a map are those of the molecule, unless there is one for each of the movie.
-        is_of_movie = len(grids) == max(known.state.state for known in movie.meshes)
         place = min(max(mesh.state.state if is_of_movie else mesh.state.time, 1), len(grids))
         before, fraction = int(place), place - int(place)
         if not fraction:

@@ -27,8 +27,8 @@ SUFFIXES = ("mp4", "gif")
 PROGRESS_FRAMES = 20
 # Colours of a GIF, and the number of frames that its one palette is made from.
 GIF_COLORS, GIF_SAMPLES = 256, 8
-# Hundredths of a second; players take less for ten.
-LEAST_GIF_DELAY = 2
+# Pictures a second; players show one for a tenth of a second where it has less than two hundredths.
+MOST_GIF_RATE = 50.0
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def ffmpeg_arguments(program: str, pictures: str, film: FilmFormat, target: str)
     command = [program, "-v", "error", "-y", "-framerate", f"{film.fps:g}", "-i", pictures]
     scaled = f"scale={film.width}:{film.height}:flags=area," if film.drawn > 1 else ""
     if target.endswith(".gif"):
-        rate = ["-r", f"{100 / LEAST_GIF_DELAY:g}"] if film.fps > 100 / LEAST_GIF_DELAY else []
-        return [*command, "-vf", f"{scaled}split[a][b];[a]palettegen[p];[b][p]paletteuse", *rate, target]
+        shown = f"{scaled}split[a][b];[a]palettegen[p];[b][p]paletteuse"
+        return [*command, "-vf", shown, "-r", f"{min(film.fps, MOST_GIF_RATE):g}", target]
     # The kind of mp4 that every player shows; its sides must be even.
     return [*command, "-vf", f"{scaled}crop=trunc(iw/2)*2:trunc(ih/2)*2", "-pix_fmt", "yuv420p", "-crf", "18", target]
 
@@ -232,7 +232,7 @@ def _write_gif(pictures: Sequence[str], film: FilmFormat, target: str) -> None:
     # Optional.
     from PIL import Image
 
-    shown = gif_durations(len(pictures), film.fps)
+    shown = gif_pictures(len(pictures), film.fps)
     images = []
     for path in (pictures[index] for index, _ in shown):
         with Image.open(path) as picture:
@@ -249,12 +249,14 @@ def _write_gif(pictures: Sequence[str], film: FilmFormat, target: str) -> None:
     frames[0].save(target, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
 
 
-def gif_durations(count: int, fps: float) -> list[tuple[int, int]]:
+def gif_pictures(count: int, fps: float) -> list[tuple[int, int]]:
     """Return the pictures of `count` that a GIF shows, from 0, and how long each is shown in ms.
 
     Above 50 pictures a second some are left out, so that the film lasts as long as it should.
     """
-    rate = min(fps, 100.0 / LEAST_GIF_DELAY)
+    rate = min(fps, MOST_GIF_RATE)
     # Hundredths of a second are all that GIF knows.
     ends = [round(100 * number / rate) for number in range(max(1, round(count * rate / fps)) + 1)]
-    return [(int(k * fps / rate), 10 * (after - before)) for k, (before, after) in enumerate(itertools.pairwise(ends))]
+    return [
+        (int(k * (fps / rate)), 10 * (after - before)) for k, (before, after) in enumerate(itertools.pairwise(ends))
+    ]

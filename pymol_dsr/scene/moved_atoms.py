@@ -122,8 +122,10 @@ def warn_of_atoms(
     fitted = set(trajectory.states)
     for state in spread_states([time for time in times if time in fitted], FEW_PLACES):
         present = in_gui(_self, scene_positions, trajectory, state, _self)
+        if present is None:
+            continue
         cell = in_gui(_self, read_cell, trajectory.object, state, _self) if trajectory.unwrap else None
-        if present is None or (trajectory.unwrap and cell is None):
+        if trajectory.unwrap and cell is None:
             continue
         positions = fitted_positions(jobs, fit, trajectory, state)
         if positions is None or len(positions) != len(present):

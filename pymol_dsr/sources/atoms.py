@@ -87,6 +87,12 @@ def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
         [row[1] for row in first_rows],
         [row[2] for row in first_rows],
     )
+    positions: list[Coordinates] = []
+    for state in state_numbers:
+        xyz = in_scene(state_coordinates(session, state, atoms, selection), name, state, _self)
+        check_finite(xyz, state, atoms)
+        positions.append(xyz)
+    # After the states, which lack no atom now.
     _, lines = through_box(
         session,
         read_molecules(chosen, atoms, bond_state, _self),
@@ -95,11 +101,6 @@ def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
         remedies=WITHOUT_UNWRAP,
         _self=_self,
     )
-    positions: list[Coordinates] = []
-    for state in state_numbers:
-        xyz = in_scene(state_coordinates(session, state, atoms, selection), name, state, _self)
-        check_finite(xyz, state, atoms)
-        positions.append(xyz)
     return MoleculeStates(
         name,
         selection,

@@ -157,7 +157,7 @@ def _origin(work: SimulationWork) -> JsonObject:
 
 
 def _seconds(prepared: messages.PreparedMolecule, options: SimulationOptions) -> float:
-    """Return the seconds that the states take which are not there yet."""
+    """Return the estimated time in s of the states that are still to simulate."""
     every_ns = 1e-3 * options.every
     left = max(0, options.states * options.replicas - prepared.states_kept) * every_ns
     seconds = 86400.0 * left / prepared.ns_a_day

@@ -37,10 +37,10 @@ class WithoutUnwrap(Remedies):
     def unwrap(self, object: str, *, by_pymol: bool) -> str:
         """Make molecules whole that the periodic box cuts."""
         by_pbc_unwrap = f", or by PyMOL's 'pbc_unwrap {object}, bymol=0'" if by_pymol else ""
-        return f"make its molecules whole first, as by 'gmx trjconv -pbc whole'{by_pbc_unwrap}"
+        return f"make its molecules whole, as by 'gmx trjconv -pbc whole'{by_pbc_unwrap}"
 
     def cell(self, object: str) -> str:
-        """Have the unit cell of an object."""
+        """Load an object with its unit cell."""
         return "see that its file has the unit cell"
 
 

@@ -67,7 +67,7 @@ def selected_objects(selection: str, _self: Any) -> list[str]:
 
 
 def refusal(selection: str, error: CmdException, _self: Any) -> str:
-    """Return in one line why PyMOL refuses a selection; where it knows a name not, with those that there are."""
+    """Return in one line why PyMOL refuses a selection, with the names in the scene where one is unknown."""
     reason = str(error.args[0] if error.args else error).splitlines()[0].rstrip(".")
     if NAME.fullmatch(selection) and selection not in _self.get_names("all"):
         # PyMOL takes the beginning of one of its words for it, as pep for pepseq, and complains of what follows.

@@ -114,7 +114,7 @@ def test_a_molecule_that_the_box_cuts_is_named_with_an_order_that_the_command_ha
     plugin.load(str(CASES / "wrapped.pdb"), "brk")
     plugin.do(f"{command} brk")
     warnings = [text for text in capfd.readouterr().out.splitlines() if "bonds are cut in brk" in text]
-    assert len(warnings) == 1 and warnings[0].endswith("make its molecules whole first, as by 'gmx trjconv -pbc whole'")
+    assert len(warnings) == 1 and warnings[0].endswith("make its molecules whole, as by 'gmx trjconv -pbc whole'")
 
 
 def test_sources_are_listed_and_cancelled_by_name(plugin):

@@ -57,6 +57,7 @@ def test_molecules_that_were_made_whole_may_be_any_images_in_their_box_but_not_e
     [line] = exported_with("translate [7, 0, 0], brk, state=3, camera=0")
     assert line.startswith(f" {name}: warning: state 3 of brk lies 7.0 A (RMSD) from where it was fitted")
     assert exported_with("translate [23, 0, 0], brk, state=3, camera=0") == [], "the next box has the same"
+    assert exported_with("delete brk") == [], "nothing is there to compare with"
 
 
 @pytest.mark.system

@@ -46,6 +46,17 @@ def test_of_alternate_locations_the_first_is_taken(cmd):
     assert atoms.coordinates[0, 2].tolist() == pytest.approx([13.0, 11.4, 10.0])
 
 
+def test_states_that_lack_atoms_are_named_and_those_of_objects_nobody_asked_for_are_left_out(peptide):
+    peptide.create("half", "pep and resi 1", 1, 1)
+    peptide.create("half", "pep", 2, 2)
+    peptide.create("half", "pep", 3, 3)
+    with pytest.raises(ExtractError, match=r"^state 1: 123 of the 133 selected atoms"):
+        read_states("half", "1-2", peptide)
+    # Atoms that are not read may be missing.
+    assert len(read_states("half and resi 1", "1-2", peptide).states) == 2
+    assert further_trajectories(read_states("pep", "1-2", peptide), peptide) == []
+
+
 def test_molecules_that_the_box_cuts_are_named_with_what_mends_them(cmd):
     cmd.load(str(CASES / "whole.pdb"), "brk")
     cmd.load(str(CASES / "wrapped.pdb"), "brk")
@@ -54,7 +65,7 @@ def test_molecules_that_the_box_cuts_are_named_with_what_mends_them(cmd):
     [line] = read_states("brk and name CA", "all", cmd).warnings
     assert line.startswith("state 2 and 3 other states: 14 bonds are cut in brk, up to 41.2 A long")
     assert line.endswith(
-        "make its molecules whole first, as by 'gmx trjconv -pbc whole', or by PyMOL's 'pbc_unwrap brk, bymol=0'"
+        "make its molecules whole, as by 'gmx trjconv -pbc whole', or by PyMOL's 'pbc_unwrap brk, bymol=0'"
     )
     cmd.pbc_unwrap("brk", bymol=0)
     assert not read_states("brk", "all", cmd).warnings
