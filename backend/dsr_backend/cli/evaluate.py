@@ -90,8 +90,11 @@ def _states_to_compare(options: argparse.Namespace, truth: Collection[float], fi
 
 def _moved_line(fitted: Field, truth: Mapping[float, Surface], compared: Sequence[float]) -> str:
     """Say that the true surfaces are of other atoms than the fit, or of ones that lie elsewhere; empty otherwise."""
+    # It loads torch.
+    from ..motion.statistics import evenly_spaced
+
     compared_fitted = [state for state in compared if state in fitted.states]
-    for state in compared_fitted[:: -(-len(compared_fitted) // FEW_STATES)] if compared_fitted else []:
+    for state in evenly_spaced(np.array(compared_fitted), FEW_STATES).tolist():
         fitted_atoms, true_atoms = fitted.at(state).atoms, truth[state].atoms
         if fitted_atoms is None or true_atoms is None:
             continue

@@ -210,7 +210,8 @@ def iso_value(level: float, weights: NDArray[np.float64]) -> float:
     level, and the smallest that reaches it. With equal weights that is the surface of the k-th state from outside,
     which is passed where k − 1 states count whole and this one half.
     """
-    steps = weights * (max(1, WEIGHT_STEPS // len(weights)) / weights.max())
+    # The heaviest state weighs whole steps; with equal weights all do.
+    steps = weights * (max(1, round(WEIGHT_STEPS * weights.max() / weights.sum())) / weights.max())
     rounded = np.rint(steps).astype(np.int64)
     # Bit k says whether some of the states weigh k steps.
     sums = 1

@@ -147,6 +147,12 @@ def test_the_boundary_with_unequal_weights_lies_between_two_of_their_sums(weight
     assert iso_value(level, np.array(weights)) == pytest.approx((below + reaching) / 2, abs=1e-4)
 
 
+def test_many_light_states_count_beside_a_heavy_one():
+    weights = np.r_[0.5, np.full(2000, 0.5 / 2000)]
+    for level in (60, 75, 90):
+        assert iso_value(level, weights) == pytest.approx(0.01 * level, abs=1e-3)
+
+
 def test_states_that_only_tumble_are_told_from_states_that_change():
     atoms = cloud(40, 4.0)
     first = ball(1, RADIUS, atoms=atoms)

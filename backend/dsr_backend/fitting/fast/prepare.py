@@ -21,7 +21,7 @@ from .widths import ValidationPoints, choose_widths
 
 
 def prepare(job: FitJob[Preset], surfaces: Sequence[Surface]) -> FastField:
-    """Fit one trajectory, stage by stage: motion, band, shapes, temporal widths, report."""
+    """Fit one trajectory, stage by stage: motion, band, shapes, widths, report."""
     # Surfaces may be in files and are read one by one: never all at once.
     states = np.array([surface.state for surface in surfaces], np.float64)
     if not (np.diff(states) > 0.0).all():
@@ -60,7 +60,10 @@ def prepare(job: FitJob[Preset], surfaces: Sequence[Surface]) -> FastField:
 
 
 def _set_widths(job: FitJob[Preset], field: FastField, validation: Sequence[ValidationPoints]) -> str:
-    """Set the field's temporal widths as the options say, or by held-out states; return a sentence on the choice."""
+    """Set the field's temporal widths as the options say, or all its widths and the level offset by held-out states.
+
+    Returns a sentence on the choice.
+    """
     if job.options.smooth is not None:
         field.motion.smooth = field.smooth = field.smooth_beyond = job.options.smooth
         return "given"

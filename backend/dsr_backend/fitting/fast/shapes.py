@@ -350,8 +350,8 @@ def _stand_ins(
 def validation_points(surface: Surface, device: torch.device, generator: torch.Generator) -> torch.Tensor:
     """Return validation points f4[VALIDATION_POINTS,3] (Å), equally dense in cells of vertices and next to them."""
     cells = distinct_cells(torch.floor(torch.as_tensor(surface.points, device=device) / VALIDATION_CELL).int())
-    steps = torch.cartesian_prod(*[torch.arange(-1, 2, dtype=torch.int32, device=device)] * 3)
-    cells = distinct_cells((cells[:, None] + steps).view(-1, 3))
+    for step in torch.eye(3, dtype=torch.int32, device=device):
+        cells = distinct_cells(torch.cat([cells - step, cells, cells + step]))
     # The CPU draws the random numbers, so that every device gets the same points from the same seed.
     drawn = torch.randint(len(cells), (VALIDATION_POINTS,), generator=generator).to(device)
     within = torch.rand(VALIDATION_POINTS, 3, generator=generator).to(device)

@@ -72,7 +72,6 @@ def choose_widths(
         runs = f" in {len(motion.kernel.breaks) + 1} runs" if motion.kernel.breaks else ""
         return f"{count} states{runs} are too few to hold any out"
     report(0.0)
-    total = len(held_out) + 1
     # Without atoms, all widths of their paths give the same prediction.
     atom_widths = ATOM_CHOICES if motion.atoms is not None else ATOM_CHOICES[:1]
     chosen = sorted({round(index) for index in np.linspace(0, len(held_out) - 1, MAX_COMPARED)})
@@ -81,11 +80,8 @@ def choose_widths(
         widths = atom_widths if index in chosen else atom_widths[:1]
         return _errors(field, validation[held_out[index]], held_out[index], widths)
 
-    errors: list[NDArray[np.float64]] = []
-    with closing(ordered_parallel_map(errors_of, len(held_out), parallel_states)) as computed:
-        for of_state in computed:
-            errors.append(of_state)
-            report(len(errors) / total)
+    total = len(held_out) + field.is_whole * len(chosen) + 1
+    errors = _of_all(errors_of, len(held_out), parallel_states, lambda completed: report(completed / total))
     of_chosen = np.stack([errors[index] for index in chosen])
     # The other states tell what the mean of these few misses.
     unsmoothed = np.stack([of_state[:1] for of_state in errors])
@@ -94,12 +90,30 @@ def choose_widths(
     motion.smooth = ATOM_CHOICES[row] * gap
     field.smooth = SHAPE_CHOICES[column] * gap
     field.level_offset = OFFSET_CHOICES[int(mean[row, column].argmin())]
+    field.held_out_iou = 1.0 - float(mean[row, column].min())
     if field.is_whole:
         compared = [held_out[index] for index in chosen]
-        _choose_spatial_width(field, validation, compared, lambda: report(len(held_out) / total), parallel_states)
+        spatial_errors = _of_all(
+            lambda index: _spatial_errors(field, validation[compared[index]], compared[index]),
+            len(compared),
+            parallel_states,
+            lambda completed: report((len(held_out) + completed) / total),
+        )
+        _choose_spatial_width(field, np.stack(spatial_errors))
     field.smooth_beyond = field.smooth if smoothing_predicts_ends(field, validation, parallel_states) else 0.0
-    field.held_out_iou = 1.0 - float(mean[row, column].min())
     return f"holding out {len(held_out)} of {count} states"
+
+
+def _of_all(
+    errors_of: Callable[[int], NDArray[np.float64]], count: int, parallel_states: int, report: Callable[[int], None]
+) -> list[NDArray[np.float64]]:
+    """Return the errors of `count` held-out states, some computed at once. report: gets the number that are."""
+    errors: list[NDArray[np.float64]] = []
+    with closing(ordered_parallel_map(errors_of, count, parallel_states)) as computed:
+        for of_state in computed:
+            errors.append(of_state)
+            report(len(errors))
+    return errors
 
 
 def _narrowest_good(errors: NDArray[np.float64], mean: NDArray[np.float64]) -> tuple[int, int]:
@@ -150,44 +164,29 @@ def _errors(
     return np.array(errors)
 
 
-def _choose_spatial_width(
-    field: FastField,
-    validation: Sequence[ValidationPoints],
-    states: Sequence[int],
-    check: Callable[[], None],
-    parallel_states: int,
-) -> None:
-    """Set the field's spatial width, for the temporal widths and the level offset that it has, and add what the width
-    takes from the volume to the offset.
+def _choose_spatial_width(field: FastField, errors: NDArray[np.float64]) -> None:
+    """Set the field's spatial width, and raise the level offset by what the width takes from the volume.
 
-    states: indices of those held out; check: raises Cancelled, and is called after each of them.
+    errors: f8[states,spatial widths,2] of `_spatial_errors`.
     """
-
-    def errors_of(index: int) -> NDArray[np.float64]:
-        return _spatial_errors(field, validation[states[index]], states[index])
-
-    of_states = []
-    with closing(ordered_parallel_map(errors_of, len(states), parallel_states)) as computed:
-        for of_state in computed:
-            of_states.append(of_state)
-            check()
-    errors = np.stack(of_states)
-    row, _ = _narrowest_good(errors[..., :1], errors[..., :1].mean(0))
+    wrong, offsets = errors[..., 0], errors[..., 1]
+    row, _ = _narrowest_good(wrong[..., None], wrong.mean(0)[:, None])
     field.spatial_width = SPATIAL_CHOICES[row]
-    field.level_offset = round(float(errors[:, row, 1].mean()), 3)
+    field.level_offset = round(float(offsets[:, row].mean()), 3)
+    assert field.held_out_iou is not None, "the temporal widths are chosen before"
+    field.held_out_iou += float((wrong[:, 0] - wrong[:, row]).mean())
 
 
 def _spatial_errors(field: FastField, validation: ValidationPoints, k: int) -> NDArray[np.float64]:
-    """Return f8[spatial widths,2]: the error of the prediction of state k, and the level offset (Å) with which as many
-    of its points are inside as without a spatial width.
+    """Return f8[spatial widths,2]: the errors of the prediction of state k, and level offsets (Å) that keep its volume.
 
-    Every second state predicts it, with the field's temporal widths.
+    Every second state predicts it, with the field's temporal widths. With its offset, each width has as many of the
+    points inside as no width has with the field's offset.
     """
     motion, lattice = field.motion, field.band.lattice
     remaining, known, time = _every_second(motion, k)
-    weights = np.zeros(len(motion.states))
-    weights[remaining] = known.kernel.weights(time, 2.0 * field.smooth)
-    values = field.whole_values(torch.as_tensor(weights, dtype=torch.float32, device=field.device))
+    weights = known.kernel.weights(time, 2.0 * field.smooth)
+    values = field.whole_values(_weights_of_all(field, remaining, weights))
     xi = known.warp(time, field.device, 2.0 * motion.smooth)(validation.points)
     distances, width = [], 0.0
     for choice in SPATIAL_CHOICES:
@@ -270,9 +269,14 @@ def _mixtures(
     field: FastField, states: NDArray[np.intp], weights: Sequence[NDArray[np.float64]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the field's mixtures of some training states, for W weights f8 of these states."""
-    all_weights = np.zeros((len(weights), len(field.motion.states)))
-    all_weights[:, states] = weights
-    return field.mixtures(torch.as_tensor(all_weights, dtype=torch.float32, device=field.device))
+    return field.mixtures(_weights_of_all(field, states, np.stack(weights)))
+
+
+def _weights_of_all(field: FastField, states: NDArray[np.intp], weights: NDArray[np.float64]) -> torch.Tensor:
+    """Return weights f4[…,S] of all training states, for weights f8[…,K] of K of them; 0 for the others."""
+    of_all = np.zeros((*weights.shape[:-1], len(field.motion.states)))
+    of_all[..., states] = weights
+    return torch.as_tensor(of_all, dtype=torch.float32, device=field.device)
 
 
 def _overlap_error(distances: torch.Tensor, validation: ValidationPoints) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -97,16 +97,17 @@ class SimulationStore:
     def held(self) -> Iterator[None]:
         """Keep other processes from this simulation inside the block. Raises ValueFault where one of them runs it."""
         lock = filelock.FileLock(self.folder / LOCK, thread_local=False)
-        # A folder that can't be written can't be locked; the simulation says so itself.
-        with suppress(OSError):
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                lock.acquire(timeout=0)
-            except filelock.Timeout as error:
-                raise ValueFault(
-                    f"the simulation {self.folder.name} is under way in another PyMOL ({self.folder}): wait for it, or "
-                    "give another name="
-                ) from error
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise ValueFault(
+                f"the simulation {self.folder.name} is under way in another PyMOL ({self.folder}): wait for it, or "
+                "give another name="
+            ) from error
+        except OSError:
+            # A folder that can't be written can't be locked; the simulation says so itself.
+            pass
         try:
             yield
         finally:

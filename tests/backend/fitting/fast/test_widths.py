@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from dsr_backend.fields import fast
 from dsr_backend.fitting.fast import widths
 from dsr_backend.fitting.fast.widths import ValidationPoints
 from dsr_backend.results.mesh import extract_mesh
@@ -45,11 +46,14 @@ def test_a_noisy_shape_is_smoothed_and_a_growing_one_held_at_its_end():
     assert not widths.smoothing_predicts_ends(growing, [probes_around(radius) for radius in radii])
 
 
-def wrinkled(wrinkles):
-    """Balls whose surface has other wrinkles in each state: plane waves in random directions, of this height in Å."""
-    rng = np.random.default_rng(2)
+def wrinkled(wrinkles, change=True):
+    """Balls with wrinkles in their surface, other ones in each state: random plane waves of this height in Å.
+
+    change: whether the wrinkles differ; else all states have the first ones.
+    """
     surfaces = []
     for k in range(COUNT):
+        rng = np.random.default_rng(2 + change * k)
         surface = ball(k + 1.0, 7.0, subdivisions=4)
         waves = rng.normal(size=(12, 3))
         waves *= 2.5 / np.linalg.norm(waves, axis=1, keepdims=True)
@@ -60,15 +64,24 @@ def wrinkled(wrinkles):
 
 
 @pytest.mark.system
-def test_wrinkles_of_single_states_are_smoothed_in_space_and_keep_their_volume():
+def test_wrinkles_of_single_states_are_smoothed_in_space_and_keep_their_volume(monkeypatch):
     rough = fit(wrinkled(0.4))
+    # The prediction with its width is nearer than without one.
+    monkeypatch.setattr(widths, "SPATIAL_CHOICES", (0.0,))
+    assert fit(wrinkled(0.4)).held_out_iou < rough.held_out_iou
     assert rough.spatial_width > 0.0 and rough.report["spatial_width"] == rough.spatial_width
     smoothed = extract_mesh(rough, 6.5)
     assert smoothed.volume == pytest.approx(np.mean([extract_mesh(rough, k).volume for k in (4.0, 6.0, 8.0)]), rel=0.03)
     rough.spatial_width = 0.0
     assert smoothed.area < extract_mesh(rough, 6.5).area
-    # States without noise need no such width.
-    assert fit(breathing([7.0] * COUNT)).spatial_width == 0.0
+
+
+@pytest.mark.system
+def test_detail_that_stays_is_not_smoothed_nor_what_is_too_large(monkeypatch):
+    assert fit(wrinkled(0.4, change=False)).spatial_width == 0.0
+    monkeypatch.setattr(fast, "MAX_WHOLE_NODES", 0)
+    banded = fit(wrinkled(0.4))
+    assert banded.spatial_width == 0.0 < banded.held_out_iou < 1.0
 
 
 @pytest.mark.system
