@@ -38,7 +38,8 @@ def test_a_state_is_built_from_each_route_and_scored(tmp_path, monkeypatch):
     # More of the true state is given: the atoms are nearer to it.
     errors = {label: float(row[0]) for label, row in single.items()}
     assert errors["N, Cα, C, O, atoms of state 1"] <= errors["Cα, atoms of state 1"] + 0.05
-    assert single["the next true state"][3] == "–" and float(single["Cα, atoms of state 1"][3]) > 0.0
+    # Seconds are of the processor: a fast machine rounds them to 0.00.
+    assert single["the next true state"][3] == "–" and float(single["Cα, atoms of state 1"][3]) >= 0.0
     # Every tenth state from 11 on is state 11 alone here: its mean is its worst.
     spread = {row[0]: row[1:] for row in rows if len(row) == 4 and row[0] not in ("given", "---")}
     assert set(spread) == {
