@@ -293,7 +293,9 @@ class Backend:
                     stream.write(buffer)
                 stream.flush()
         except OSError as exc:
-            self._lost(f" (writing to it failed: {exc.strerror})")
+            self.process.wait(1.0)
+            # A pipe breaks when the process ends; it is a cause of its own only where the process goes on.
+            self._lost(f" (writing to it failed: {exc.strerror})" if self.process.running else "")
         finally:
             with contextlib.suppress(OSError):
                 stream.close()
