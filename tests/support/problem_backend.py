@@ -112,9 +112,17 @@ def orphans() -> None:
     """Ends while a child of its own holds its output open."""
     greet()
     next_id()
-    subprocess.Popen(["sleep", "600"])
+    subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL)
     sys.stderr.write("gone\n")
     os._exit(5)
+
+
+def shut() -> None:
+    """Takes no more requests, and goes on."""
+    greet()
+    os.close(requests.fileno())
+    say({"kind": "event", "event": "log", "params": {"text": "shut"}})
+    linger()
 
 
 def stubborn() -> None:

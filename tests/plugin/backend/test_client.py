@@ -155,6 +155,24 @@ def test_half_a_frame(connect: Callable[..., Backend]) -> None:
     assert "14 of 47 bytes of its JSON header" in error.message
 
 
+@pytest.mark.system
+def test_a_pipe_breaks_with_the_process_or_by_itself(connect: Callable[..., Backend]) -> None:
+    """It is named where the process goes on; where it ended, its end says why."""
+    dead = connect("orphans")
+    dead.start()
+    dead.submit(raw("ping"))
+    process = dead.process
+    assert process is not None
+    wait_for(lambda: not process.running)
+    error = failure(lambda: dead.call(raw("ping"), timeout=PATIENCE))
+    assert error.message.endswith("ended with exit code 5; its last words: 'gone'; the next command starts it again")
+    shut = connect("shut")
+    shut.start()
+    wait_for(lambda: log_of(shut).named("log"))
+    error = failure(lambda: shut.call(raw("ping"), timeout=PATIENCE))
+    assert "still runs; it wrote nothing to stderr (writing to it failed: Broken pipe)" in error.message
+
+
 def test_a_huge_length(connect: Callable[..., Backend]) -> None:
     backend = connect("huge")
     backend.start()
