@@ -17,7 +17,7 @@ from ..scene.atoms import PresentAtoms
 from ..scene.objects import SceneError
 from ..shared import atomic_write, plots
 from ..shared.messages import MeasureResult
-from ..shared.state_times import inner_states
+from ..shared.state_times import FEWEST_COUNTED, counted_states, inner_states
 from ..shared.tables import csv_bytes
 from ..surfaces.selections import refusal
 
@@ -94,8 +94,8 @@ class Residue:
 class Measurement:
     """The result of dsr_measure.
 
-    rows: one for each time. residues: in the order of the object, none where it is not in the scene. dt: ns from state
-    to state, None where it is not known.
+    rows: one for each time. residues: over the states that count, in the order of the object, none where it is not in
+    the scene. dt: ns from state to state, None where it is not known.
     """
 
     rows: list[StateMeasures]
@@ -121,17 +121,34 @@ class Measurement:
         """Return the time of a state in ns, 0 at the first one; the state itself where its time is not known."""
         return state if self.dt is None else (state - 1.0) * self.dt
 
+    @property
+    def counted(self) -> list[StateMeasures]:
+        """The rows of the states that count (`counted_states`)."""
+        fitted = [row.state for row in self.rows if row.fitted]
+        return [self.rows[place] for place in counted_states(self.states, fitted)]
+
     def columns(self) -> dict[str, list[float]]:
         """Values over time by the names of plots.MEASURES, without quantities that were not measured."""
         measured = [name for name in plots.MEASURES if getattr(self.rows[0], name) is not None]
         return {name: [float(getattr(row, name)) for row in self.rows] for name in measured}
 
+    def panels(self) -> dict[str, plots.Panel]:
+        """Return plots over time by the same names."""
+        columns, fitted = self.columns(), [self.time_of(row.state) for row in self.rows if row.fitted]
+        panels = plots.measure_panels(list(map(self.time_of, self.states)), columns, fitted)
+        return dict(zip(columns, panels, strict=True))
+
 
 def default_times(trajectory: Trajectory) -> list[float]:
-    """List every state of the fitted range, or as many of them, evenly, as MOST_TIMES."""
-    first, last = int(min(trajectory.states)), int(max(trajectory.states))
-    count = min(MOST_TIMES, last - first + 1)
-    return sorted({float(round(first + number * (last - first) / max(1, count - 1))) for number in range(count)})
+    """List the fitted states, or as many of them, evenly, as MOST_TIMES.
+
+    Where fewer than FEWEST_COUNTED are fitted, every state of their range counts.
+    """
+    times = sorted(trajectory.states)
+    if len(times) < FEWEST_COUNTED:
+        times = list(map(float, range(int(times[0]), int(times[-1]) + 1)))
+    places = np.linspace(0, len(times) - 1, min(MOST_TIMES, len(times)))
+    return [times[round(place)] for place in places.tolist()]
 
 
 def selection_mask(present: PresentAtoms, argument: str, selection: str, _self: Any) -> NDArray[np.uint8]:
@@ -166,20 +183,21 @@ def collect(
     state, where it is known.
     """
     rows: list[StateMeasures] = []
-    # Sums over the times, f8[A]: Å², and Å² times Å per state.
-    areas: NDArray[np.float64] | None = None
-    moved_areas: NDArray[np.float64] | None = None
+    # Sums over the other and over the fitted states, f8[2,2,A]: Å², and Å² times Å per state.
+    sums: NDArray[np.float64] | None = None
     for result in results:
         sent = {key: getattr(result, key) for key in SENT}
         rows.append(StateMeasures(result.time, fitted=result.time in fitted, **sent))
         area = result.atom_area.astype(np.float64)
-        moved_area = area * result.atom_speed
-        areas = area if areas is None else areas + area
-        moved_areas = moved_area if moved_areas is None else moved_areas + moved_area
+        sums = np.zeros((2, 2, len(area))) if sums is None else sums
+        sums[int(rows[-1].fitted)] += area, area * result.atom_speed
+    rows.sort(key=lambda row: row.state)
     residues: list[Residue] = []
-    if names is not None and areas is not None and moved_areas is not None and len(areas) == len(names):
-        residues = _residues(names, areas, moved_areas, len(rows))
-    return Measurement(sorted(rows, key=lambda row: row.state), residues, dt)
+    if names is not None and sums is not None and sums.shape[2] == len(names):
+        counted = counted_states([row.state for row in rows], fitted)
+        area, moved_area = sums.sum(0) if len(counted) == len(rows) else sums[1]
+        residues = _residues(names, area, moved_area, len(counted))
+    return Measurement(rows, residues, dt)
 
 
 def _residues(
@@ -206,11 +224,14 @@ def _residues(
 
 def summary(measured: Measurement, fitted_range: tuple[float, float], top: int) -> list[str]:
     """Write the main results as lines of text, with the `top` most moving residues."""
+    counted = measured.counted
     lines = [
-        _summary_line(measured.rows, fitted_range, name, unit, digits)
+        _summary_line(counted, fitted_range, name, unit, digits)
         for name, unit, digits in SUMMARY
-        if getattr(measured.rows[0], name) is not None
+        if getattr(counted[0], name) is not None
     ]
+    if len(counted) < len(measured.rows):
+        lines.append(_uncounted_line(measured, len(counted)))
     fastest = measured.ranked()[:top]
     if fastest:
         lines.append(f" {'most moving':<16} {'A/state':>9} {'A^2':>7}   residues, by the mean speed of their surface")
@@ -223,6 +244,16 @@ def summary(measured: Measurement, fitted_range: tuple[float, float], top: int) 
             f"{fitted_range[1]:g})" + (f", expected error up to {max(errors):.2f} A" if errors else "")
         )
     return lines
+
+
+def _uncounted_line(measured: Measurement, counted: int) -> str:
+    """Say which states the figures leave out, and how much these differ."""
+    rest = [row for row in measured.rows if not row.fitted]
+    volume, area = (float(np.mean([getattr(row, name) for row in rest])) for name in ("volume", "area"))
+    return (
+        f" these are of the {counted} fitted states; the surfaces of the {len(rest)} others are averages with less "
+        f"detail: volume {volume:.0f} A^3, area {area:.0f} A^2"
+    )
 
 
 def _summary_line(
@@ -270,7 +301,6 @@ def write_measure_plot(
 
     Returns False where matplotlib is not installed.
     """
-    fitted = [measured.time_of(row.state) for row in measured.rows if row.fitted]
     shaded = measured.time_of(fitted_range[0]), measured.time_of(fitted_range[1])
     extrapolated = any(row.extrapolated for row in measured.rows)
     chart = None
@@ -284,7 +314,7 @@ def write_measure_plot(
         )
     try:
         picture = plots.render(
-            plots.measure_panels(list(map(measured.time_of, measured.states)), measured.columns(), fitted),
+            list(measured.panels().values()),
             fitted_range=shaded if extrapolated else None,
             title=title,
             chart=chart,

@@ -8,7 +8,6 @@ from typing import Any
 from pymol.Qt import QtCore, QtWidgets
 
 from ..analysis.measures import Measurement, Residue
-from ..shared import plots
 from .charts import Chart, Line, Plot
 from .widgets import quietly
 
@@ -102,18 +101,19 @@ class MeasurementView(QtWidgets.QWidget):
 
 
 def plot_of(measured: Measurement, name: str, fitted_range: tuple[float, float]) -> Plot:
-    """One of plots.MEASURES over time; the fitted range is shaded where there are other times."""
-    rows = measured.rows
+    """One of the measures over time; the fitted range is shaded where there are other times."""
     first, last = map(measured.time_of, fitted_range)
-    shaded = (first, last, "fitted range") if any(r.extrapolated for r in rows) else None
-    quantity, values = plots.MEASURES[name], measured.columns()[name]
-    points = list(zip(map(measured.time_of, measured.states), values, strict=True))
+    shaded = (first, last, "fitted range") if any(row.extrapolated for row in measured.rows) else None
+    panel, start = measured.panels()[name], measured.time_of(measured.states[0])
     # Not to be seen: they give the axis the range it has in the file.
-    low, high = plots.value_limits(values, quantity.from_zero)
-    ends = Line("", ((points[0][0], low), (points[0][0], high)), "transparent")
-    known = tuple(point for point, row in zip(points, rows, strict=True) if row.fitted or len(rows) == 1)
-    lines = ends, Line("", tuple(points), quantity.color), Line("", known, quantity.color, dots=True)
-    return Plot(lines, measured.axis, quantity.title, shaded)
+    lines = [Line("", tuple((start, limit) for limit in panel.limits or ()), "transparent")]
+    for curve in panel.curves:
+        points = tuple(zip(curve.states, curve.values, strict=True))
+        if curve.line:
+            lines.append(Line(curve.label, points, curve.color, dashed=curve.line != "-"))
+        if curve.marks:
+            lines.append(Line("", points, curve.color, dots=True))
+    return Plot(lines, measured.axis, panel.title, shaded)
 
 
 def select_residue(residue: Residue, object: str, _self: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from .options import BASELINES
 from .scoring import FIELD, TRAINING
+from .state_times import counted_states
 
 WIDTH, ROW_HEIGHT, TITLE_HEIGHT, BARS_HEIGHT = 10.0, 2.1, 0.6, 2.6  # inches
 COLUMNS = 2
@@ -124,18 +125,30 @@ def measure_panels(
     states: Sequence[float], columns: Mapping[str, Sequence[float]], fitted: Collection[float]
 ) -> list[Panel]:
     """Describe one panel for each of the MEASURES in `columns`, with the fitted states marked."""
-    panels = []
-    for name, quantity in MEASURES.items():
-        if name not in columns:
-            continue
-        values = columns[name]
-        curves = [Curve("", states, values, quantity.color, marks=False)]
-        places = [index for index, state in enumerate(states) if state in fitted]
-        if places:
-            known = [states[index] for index in places], [values[index] for index in places]
-            curves.append(Curve("fitted states", *known, quantity.color, line=""))
-        panels.append(Panel(quantity.title, curves, value_limits(values, quantity.from_zero), quantity.from_zero))
-    return panels
+    return [
+        _measure_panel(quantity, states, columns[name], fitted)
+        for name, quantity in MEASURES.items()
+        if name in columns
+    ]
+
+
+def _measure_panel(
+    quantity: Quantity, states: Sequence[float], values: Sequence[float], fitted: Collection[float]
+) -> Panel:
+    def curve(label: str, places: Sequence[int], line: str, marks: bool) -> Curve:
+        return Curve(label, [states[k] for k in places], [values[k] for k in places], quantity.color, line, marks)
+
+    known = [index for index, state in enumerate(states) if state in fitted]
+    counted = counted_states(states, fitted)
+    if len(counted) < len(states):
+        # A line through fitted and other states would only jump between the two kinds.
+        rest = sorted({*range(len(states))}.difference(counted))
+        curves = [curve("fitted states", counted, "-", True), curve("other states", rest, "--", False)]
+    else:
+        # One state has no line.
+        curves = [curve("", counted, "-", len(states) == 1)]
+        curves += [curve("fitted states", known, "", True)] if known else []
+    return Panel(quantity.title, curves, value_limits(values, quantity.from_zero), quantity.from_zero)
 
 
 def score_panels(rows: Sequence[StateScore]) -> list[Panel]:

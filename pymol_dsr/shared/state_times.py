@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from .values import ValueFault, shown
@@ -18,6 +18,8 @@ LARGEST_RATIO = 1e9
 """Span of all times by the shortest gap; with more, neighbouring states can't be told apart."""
 MOST_JUMPS = 4
 """Jumps that a message names."""
+FEWEST_COUNTED = 5
+"""Fitted states without which other times count for a mean, too."""
 
 
 def parse_breaks(words: Any) -> tuple[int, ...] | None:
@@ -58,6 +60,16 @@ def jump_line(breaks: Sequence[float], states: Sequence[float], option: str = "b
         f"the molecule jumps from state {jumps}: cut there into {len(breaks) + 1} runs, between which the nearer state "
         f"is held; {option}none blends them, {option}{format_breaks(breaks[:MOST_JUMPS])} cuts where you say"
     )
+
+
+def counted_states(states: Sequence[float], fitted: Collection[float]) -> list[int]:
+    """Return the places of the states that count for means of areas, volumes and speeds: the fitted ones.
+
+    All where fewer than FEWEST_COUNTED of them are fitted. Elsewhere a surface is an average of states, with less
+    detail and a smaller area than theirs: a mean over both kinds would depend on how many there are of each.
+    """
+    places = [index for index, state in enumerate(states) if state in fitted]
+    return places if len(places) >= FEWEST_COUNTED else list(range(len(states)))
 
 
 def inner_states(states: Sequence[float], fitted_range: tuple[float, float]) -> list[int]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pymol_dsr.shared import atomic_write, plots, states
 from pymol_dsr.shared.options import MeasureOptions
-from pymol_dsr.shared.state_times import inner_states
+from pymol_dsr.shared.state_times import FEWEST_COUNTED, counted_states, inner_states
 from pymol_dsr.shared.states import StatesError
 
 from .evaluate import mean
@@ -54,8 +54,7 @@ def run_measure(options: argparse.Namespace) -> int:
 
     with live_progress() as progress:
         fitted = load_field(options, progress)
-        first, last = fitted.time_range
-        times = states.parse(options.states or f"{int(first)}-{int(last)}", fractional=True)
+        times = states.parse(options.states, fractional=True) if options.states else _default_times(fitted)
         masks = {name: atom_mask(fitted, name, getattr(settings, name)) for name in ("selection", "pocket")}
         absent = tuple(name for name, mask in masks.items() if mask is None)
         keys = [key for key in MEASURED if not key.startswith(absent)]
@@ -83,6 +82,14 @@ def run_measure(options: argparse.Namespace) -> int:
     return 0
 
 
+def _default_times(fitted: Field) -> Sequence[float]:
+    """List the fitted states; where these are few, every state of their range."""
+    if len(fitted.states) >= FEWEST_COUNTED:
+        return fitted.states
+    first, last = fitted.time_range
+    return states.parse(f"{int(first)}-{int(last)}")
+
+
 def _print_measures(
     fitted: Field, times: Sequence[float], keys: Sequence[str], masks: dict[str, Mask | None], resolution: float
 ) -> list[Measures]:
@@ -103,12 +110,15 @@ def _print_measures(
 
 
 def _print_means(fitted: Field, measures: Sequence[Measures], keys: Sequence[str]) -> None:
-    """Print the mean of each column."""
+    """Print the mean of each column, over the states that count."""
+    counted = [measures[place] for place in counted_states([measure.time for measure in measures], fitted.states)]
     print()
+    if len(counted) < len(measures):
+        print(f"means of the {len(counted)} fitted states; the surfaces of others are averages with less detail")
     for key in keys:
-        values = [getattr(measure, key) for measure in measures]
+        values = [getattr(measure, key) for measure in counted]
         if key == "speed":
-            inner = inner_states([measure.time for measure in measures], fitted.time_range)
+            inner = inner_states([measure.time for measure in counted], fitted.time_range)
             values = [values[index] for index in inner]
         print(f"{column_heading(key)}: {mean(values, MEASURED[key][2])}")
 

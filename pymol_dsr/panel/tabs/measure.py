@@ -30,7 +30,7 @@ class MeasureTab(FitPage):
         self.measured: WeakKeyDictionary[Fit, dict[str, Measurement]] = WeakKeyDictionary()
         """By fit and name of the trajectory, empty for a single one."""
         self.states = QtWidgets.QLineEdit()
-        self.states.setPlaceholderText("fitted range, 100 at most")
+        self.states.setPlaceholderText("fitted states, 100 at most")
         self.states.setToolTip("Times, as 1-79 or 1-102:0.25")
         self.selection, self.pocket = QtWidgets.QLineEdit(), QtWidgets.QLineEdit()
         self.selection.setPlaceholderText("none; as resi 122-159")

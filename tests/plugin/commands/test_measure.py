@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,15 +73,16 @@ def test_atoms_that_are_not_there_cannot_be_chosen(plugin):
 # Tables and plots
 
 
-def test_the_default_times_are_whole_states_from_the_first_to_the_last():
+def test_the_default_times_are_the_fitted_states_or_all_of_the_range_of_a_few():
     def times(*states):
         return measures.default_times(Trajectory("", "pep", "pep", None, list(states)))
 
+    assert times(1.0, 3.0, 5.5, 7.0, 9.0) == [1, 3, 5.5, 7, 9]
     assert times(3.0, 5.0, 7.0) == [3, 4, 5, 6, 7]
     assert times(4.0) == [4]
-    thousand_times = times(1.0, 1000.0)
-    assert len(thousand_times) == 100 and thousand_times[0] == 1 and thousand_times[-1] == 1000
-    assert all(t.is_integer() for t in thousand_times) and set(np.diff(thousand_times)) <= {10, 11}
+    for most_times in (times(1.0, 1000.0), times(*map(float, range(1, 1001)))):
+        assert len(most_times) == 100 and most_times[0] == 1 and most_times[-1] == 1000
+        assert all(t.is_integer() for t in most_times) and set(np.diff(most_times)) <= {10, 11}
 
 
 def test_residues_are_weighted_by_their_area():
@@ -107,6 +109,10 @@ def test_residues_are_weighted_by_their_area():
         Residue("A", "ALA", "2", 5.0, 9.0),
         Residue("B", "GLY", "1", 0.0, 0.0),
     ]
+    five_fitted = [replace(answer, time=float(t)) for answer in answers[:1] for t in range(1, 6)]
+    alone = measures.collect(five_fitted, [1.0, 2.0, 3.0, 4.0, 5.0], labels)
+    with_another = measures.collect([*five_fitted, replace(answers[1], time=2.5)], [1.0, 2.0, 3.0, 4.0, 5.0], labels)
+    assert with_another.residues == alone.residues and len(with_another.rows) == 6
     # Five square Angstrom of a residue are not enough to tell how fast it is.
     assert measurement.ranked() == measurement.residues[:1]
     assert measures.collect(answers, [1.0], None).residues == []
@@ -172,6 +178,25 @@ def test_the_summary_says_how_much_and_when():
     assert "pocket volume" in text and "from 10 (state 2) to 50 (state 1)" in text
     assert "A/LYS`2" in text and "A/GLY`1" not in text
     assert "selection" not in text and "warning" not in text
+
+
+def test_surfaces_between_five_fitted_states_are_not_in_the_summary():
+    """They are averages of states, with a smaller area: the mean over both kinds is of neither."""
+    fitted = [row(k, area=1500.0, volume=2500.0, speed=0.3) for k in range(1, 10, 2)]
+    others = [row(k, area=1300.0, volume=2600.0, speed=0.5, fitted=False) for k in (2, 4)]
+    rows = sorted([*fitted, *others], key=lambda measures: measures.state)
+    lines = measures.summary(Measurement(rows, []), (1, 9), 10)
+    assert [" ".join(line.split()[:4]) for line in lines[:3]] == [
+        "volume 2500 ± 0",
+        "area 1500 ± 0",
+        "speed 0.300 ± 0.000",
+    ]
+    assert lines[3:] == [
+        " these are of the 5 fitted states; the surfaces of the 2 others are averages with less detail: "
+        "volume 2600 A^3, area 1300 A^2"
+    ]
+    # Of four there are too few, as where two structures are joined.
+    assert "area 1400 ± 100" in " ".join(measures.summary(Measurement(rows[1:5], []), (1, 9), 10)[1].split())
 
 
 def test_tables_and_plots_have_times_where_dt_says_how_long_a_state_is(tmp_path):
@@ -324,9 +349,11 @@ def test_a_window_shows_it(monkeypatch, tmp_path):
     plots = [chart.plot for chart in window.findChildren(Chart)]
     quantities = ["volume", "area", "speed", "pocket_volume"]
     assert [plot.y_label for plot in plots] == [MEASURES[name].title for name in quantities]
-    ends, line, dots = plots[-1].lines
-    assert line.points == tuple((float(k), 40.0 * k) for k in range(1, 11)) and ends.points[0][1] == 0.0
-    assert [x for x, _ in dots.points] == [1, 3, 5, 7, 9] and plots[-1].shaded == (1, 8, "fitted range")
+    ends, line, dots, others = plots[-1].lines
+    assert line.points == dots.points == tuple((float(k), 40.0 * k) for k in (1, 3, 5, 7, 9))
+    assert others.points == tuple((float(k), 40.0 * k) for k in (2, 4, 6, 8, 10)) and others.dashed
+    assert (line.label, others.label) == ("fitted states", "other states")
+    assert ends.points[0][1] == 0.0 and plots[-1].shaded == (1, 8, "fitted range")
     table = window.findChild(QtWidgets.QTableWidget)
     assert table.rowCount() == 29 and table.item(0, 0).text() == "A/GLY`29" and table.item(0, 1).text() == "0.290"
 

@@ -58,6 +58,18 @@ def test_measures_have_a_panel_each_with_the_fitted_states_marked():
     assert (marks.label, list(marks.states), list(marks.values), marks.line) == ("fitted states", [1, 2], [40, 120], "")
 
 
+def test_fitted_states_have_a_line_apart_from_other_states():
+    """Their surfaces have more detail, and so a larger area: one line would jump between the two."""
+    states = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0]
+    [area] = plots.measure_panels(states, {"area": [9.0, 7.0, 9.0, 9.0, 9.0, 9.0, 6.0]}, [1.0, 2.0, 3.0, 4.0, 5.0])
+    assert area.curves == [
+        Curve("fitted states", [1.0, 2.0, 3.0, 4.0, 5.0], [9.0] * 5, plots.BLUE, "-", marks=True),
+        Curve("other states", [1.5, 6.0], [7.0, 6.0], plots.BLUE, "--", marks=False),
+    ]
+    [alone] = plots.measure_panels([1.5], {"area": [7.0]}, [1.0, 2.0])
+    assert [curve.marks for curve in alone.curves] == [True], "a line of one state can't be seen"
+
+
 def test_scores_have_a_curve_for_each_method_and_the_fitted_states_apart():
     iou, *_, steps = plots.score_panels(SCORES)
     assert [(curve.label, curve.states, curve.values) for curve in iou.curves] == [
