@@ -125,7 +125,7 @@ class Measurement:
     def counted(self) -> list[StateMeasures]:
         """The rows of the states that count (`counted_states`)."""
         fitted = [row.state for row in self.rows if row.fitted]
-        return [self.rows[place] for place in counted_states(self.states, fitted)]
+        return [self.rows[index] for index in counted_states(self.states, fitted)]
 
     def columns(self) -> dict[str, list[float]]:
         """Values over time by the names of plots.MEASURES, without quantities that were not measured."""
@@ -248,10 +248,10 @@ def summary(measured: Measurement, fitted_range: tuple[float, float], top: int) 
 
 def _uncounted_line(measured: Measurement, counted: int) -> str:
     """Say which states the figures leave out, and how much these differ."""
-    rest = [row for row in measured.rows if not row.fitted]
-    volume, area = (float(np.mean([getattr(row, name) for row in rest])) for name in ("volume", "area"))
+    averaged = [row for row in measured.rows if not row.fitted]
+    volume, area = (float(np.mean([getattr(row, name) for row in averaged])) for name in ("volume", "area"))
     return (
-        f" these are of the {counted} fitted states; the surfaces of the {len(rest)} others are averages with less "
+        f" these are of the {counted} fitted states; the surfaces of the {len(averaged)} others are averages with less "
         f"detail: volume {volume:.0f} A^3, area {area:.0f} A^2"
     )
 

@@ -142,8 +142,8 @@ def _measure_panel(
     counted = counted_states(states, fitted)
     if len(counted) < len(states):
         # A line through fitted and other states would only jump between the two kinds.
-        rest = sorted({*range(len(states))}.difference(counted))
-        curves = [curve("fitted states", counted, "-", True), curve("other states", rest, "--", False)]
+        uncounted = sorted({*range(len(states))}.difference(counted))
+        curves = [curve("fitted states", counted, "-", True), curve("other states", uncounted, "--", False)]
     else:
         # One state has no line.
         curves = [curve("", counted, "-", len(states) == 1)]

@@ -111,7 +111,7 @@ def _print_measures(
 
 def _print_means(fitted: Field, measures: Sequence[Measures], keys: Sequence[str]) -> None:
     """Print the mean of each column, over the states that count."""
-    counted = [measures[place] for place in counted_states([measure.time for measure in measures], fitted.states)]
+    counted = [measures[index] for index in counted_states([measure.time for measure in measures], fitted.states)]
     print()
     if len(counted) < len(measures):
         print(f"means of the {len(counted)} fitted states; the surfaces of others are averages with less detail")

@@ -535,11 +535,11 @@ def test_means_of_measures_are_of_five_fitted_states_or_more(fit_folder, run_her
     """Surfaces between them are averages with less detail."""
     fit, surfaces = tmp_path / "five.dsr", fit_folder / "pep.safetensors"
     run_here("fit", surfaces, "--states", "1-4+6", "--preset", "preview", "-o", fit)
-    alone, _ = run_here("measure", fit, "--resolution", "1.0")
-    assert [line.split()[0] for line in alone.splitlines()[1:6]] == ["1", "2", "3", "4", "6"]
-    assert "fitted states" not in alone
+    fitted_only, _ = run_here("measure", fit, "--resolution", "1.0")
+    assert [line.split()[0] for line in fitted_only.splitlines()[1:6]] == ["1", "2", "3", "4", "6"]
+    assert "fitted states" not in fitted_only
     mixed, _ = run_here("measure", fit, "--resolution", "1.0", "--states", "1-6:0.5")
-    assert len(mixed.splitlines()) == 1 + 11 + 1 + 1 + 3 and mixed.splitlines()[-3:] == alone.splitlines()[-3:]
+    assert len(mixed.splitlines()) == 1 + 11 + 1 + 1 + 3 and mixed.splitlines()[-3:] == fitted_only.splitlines()[-3:]
     assert "means of the 5 fitted states; the surfaces of others are averages with less detail" in mixed.splitlines()
 
 

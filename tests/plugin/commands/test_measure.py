@@ -110,9 +110,9 @@ def test_residues_are_weighted_by_their_area():
         Residue("B", "GLY", "1", 0.0, 0.0),
     ]
     five_fitted = [replace(answer, time=float(t)) for answer in answers[:1] for t in range(1, 6)]
-    alone = measures.collect(five_fitted, [1.0, 2.0, 3.0, 4.0, 5.0], labels)
+    fitted_only = measures.collect(five_fitted, [1.0, 2.0, 3.0, 4.0, 5.0], labels)
     with_another = measures.collect([*five_fitted, replace(answers[1], time=2.5)], [1.0, 2.0, 3.0, 4.0, 5.0], labels)
-    assert with_another.residues == alone.residues and len(with_another.rows) == 6
+    assert with_another.residues == fitted_only.residues and len(with_another.rows) == 6
     # Five square Angstrom of a residue are not enough to tell how fast it is.
     assert measurement.ranked() == measurement.residues[:1]
     assert measures.collect(answers, [1.0], None).residues == []
@@ -183,8 +183,8 @@ def test_the_summary_says_how_much_and_when():
 def test_surfaces_between_five_fitted_states_are_not_in_the_summary():
     """They are averages of states, with a smaller area: the mean over both kinds is of neither."""
     fitted = [row(k, area=1500.0, volume=2500.0, speed=0.3) for k in range(1, 10, 2)]
-    others = [row(k, area=1300.0, volume=2600.0, speed=0.5, fitted=False) for k in (2, 4)]
-    rows = sorted([*fitted, *others], key=lambda measures: measures.state)
+    averages = [row(k, area=1300.0, volume=2600.0, speed=0.5, fitted=False) for k in (2, 4)]
+    rows = sorted([*fitted, *averages], key=lambda measures: measures.state)
     lines = measures.summary(Measurement(rows, []), (1, 9), 10)
     assert [" ".join(line.split()[:4]) for line in lines[:3]] == [
         "volume 2500 ± 0",
@@ -195,7 +195,7 @@ def test_surfaces_between_five_fitted_states_are_not_in_the_summary():
         " these are of the 5 fitted states; the surfaces of the 2 others are averages with less detail: "
         "volume 2600 A^3, area 1300 A^2"
     ]
-    # Of four there are too few, as where two structures are joined.
+    # Four are too few, as where two structures are joined.
     assert "area 1400 ± 100" in " ".join(measures.summary(Measurement(rows[1:5], []), (1, 9), 10)[1].split())
 
 
@@ -349,10 +349,10 @@ def test_a_window_shows_it(monkeypatch, tmp_path):
     plots = [chart.plot for chart in window.findChildren(Chart)]
     quantities = ["volume", "area", "speed", "pocket_volume"]
     assert [plot.y_label for plot in plots] == [MEASURES[name].title for name in quantities]
-    ends, line, dots, others = plots[-1].lines
+    ends, line, dots, averages = plots[-1].lines
     assert line.points == dots.points == tuple((float(k), 40.0 * k) for k in (1, 3, 5, 7, 9))
-    assert others.points == tuple((float(k), 40.0 * k) for k in (2, 4, 6, 8, 10)) and others.dashed
-    assert (line.label, others.label) == ("fitted states", "other states")
+    assert averages.points == tuple((float(k), 40.0 * k) for k in (2, 4, 6, 8, 10)) and averages.dashed
+    assert (line.label, averages.label) == ("fitted states", "other states")
     assert ends.points[0][1] == 0.0 and plots[-1].shaded == (1, 8, "fitted range")
     table = window.findChild(QtWidgets.QTableWidget)
     assert table.rowCount() == 29 and table.item(0, 0).text() == "A/GLY`29" and table.item(0, 1).text() == "0.290"

@@ -66,8 +66,8 @@ def test_fitted_states_have_a_line_apart_from_other_states():
         Curve("fitted states", [1.0, 2.0, 3.0, 4.0, 5.0], [9.0] * 5, plots.BLUE, "-", marks=True),
         Curve("other states", [1.5, 6.0], [7.0, 6.0], plots.BLUE, "--", marks=False),
     ]
-    [alone] = plots.measure_panels([1.5], {"area": [7.0]}, [1.0, 2.0])
-    assert [curve.marks for curve in alone.curves] == [True], "a line of one state can't be seen"
+    [single] = plots.measure_panels([1.5], {"area": [7.0]}, [1.0, 2.0])
+    assert [curve.marks for curve in single.curves] == [True], "a line of one state can't be seen"
 
 
 def test_scores_have_a_curve_for_each_method_and_the_fitted_states_apart():
