@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 
 from pymol_dsr.shared.options import FitOptions
@@ -14,13 +15,15 @@ from pymol_dsr.shared.options import FitOptions
 from ...fields.base import Family, Field
 from ...fields.paper import Network, PaperField
 from ...geometry.unit_cube import UnitCube
+from ...motion.motion import Motion
 from ...results.dsr_format import digest
-from ...surfaces.surface import Surface, check_series
-from ..config import PRESETS, PaperPreset
+from ...surfaces.surface import Surface, check_series, stacked_atoms
+from ..config import PRESETS, PaperPreset, stretch_breaks, time_axis
+from ..extents import EXTENT_MARGIN, clearance_of, reach_of
 from ..job import FitJob, Progress
 from .checkpoint import TrainingCheckpoint
-from .points import Clouds, build_clouds
-from .report import build_field, build_motion, parameter_count
+from .points import Clouds, build_clouds, state_times
+from .report import parameter_count, report_of
 from .state import Stage
 from .train import TrainingResult, tensor_cores, train
 
@@ -114,7 +117,7 @@ def _fit(
     units per Å of a known network, None for a new one; search: fraction of the training in which only z is trained.
     """
     # Before the training, which takes hours: it refuses cuts that are outside of the states.
-    motions = [build_motion(job, surfaces) for surfaces in series]
+    motions = [_motion(job, surfaces) for surfaces in series]
     frames = [UnitCube.of([surface.points for surface in surfaces]) for surfaces in series]
     known = scale is not None
     # The largest trajectory fills the normalised box.
@@ -134,9 +137,42 @@ def _fit(
                 resumed = None
     network.requires_grad_(False)
     return [
-        build_field(job, surfaces, motion, frame, network, code.clone(), scale, result)
+        _field(job, surfaces, motion, frame, network, code.clone(), scale, result)
         for surfaces, motion, frame, code in zip(series, motions, frames, codes, strict=True)
     ]
+
+
+def _motion(job: FitJob[PaperPreset], surfaces: Sequence[Surface]) -> Motion:
+    """Return the motion of one trajectory. Raises ValueError for cuts outside of its states."""
+    atoms = stacked_atoms(surfaces)
+    times = state_times(surfaces, job.options)
+    states = np.array([surface.state for surface in surfaces], np.float64)
+    breaks = stretch_breaks(job.options, states, times, atoms)
+    return Motion.from_states(times, atoms, align=False, device=job.device, breaks=breaks, cancelled=job.cancelled)
+
+
+def _field(
+    job: FitJob[PaperPreset],
+    surfaces: Sequence[Surface],
+    motion: Motion,
+    frame: UnitCube,
+    network: Network,
+    z: torch.Tensor,
+    scale: float,
+    result: TrainingResult,
+) -> PaperField:
+    """Return the field of one trajectory with its report.
+
+    frame: the trajectory's own normalised frame; z: f4[latent]; scale: normalised units of the network per Å.
+    """
+    low = np.min([surface.points.min(0) for surface in surfaces], 0)
+    high = np.max([surface.points.max(0) for surface in surfaces], 0)
+    extent = np.stack([low - EXTENT_MARGIN, high + EXTENT_MARGIN])
+    field = PaperField(network, z, scale, motion, frame, extent, max(map(clearance_of, surfaces)), {})
+    field.reach = max(reach_of(surface, job.device) for surface in surfaces)
+    field.time_axis = time_axis(job.options, (surface.state for surface in surfaces))
+    field.report = report_of(job, field, surfaces, result)
+    return field
 
 
 def _job(
