@@ -26,6 +26,7 @@ from frames import PYMOL_CELLS
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from pymol_dsr.shared.spacing import evenly_spaced
 from pymol_dsr.shared.superpose import superpose
 
 FITTED, BETWEEN, NEXT, LATER = "fitted", "between", "future 1–10", "future 11–20"
@@ -69,9 +70,7 @@ class Row:
 
 def spread_states(states: Sequence[int], most_states: int) -> tuple[int, ...]:
     """At most `most` of the states, evenly spread."""
-    if len(states) <= most_states:
-        return tuple(states)
-    return tuple(states[round(k)] for k in np.linspace(0, len(states) - 1, most_states))
+    return tuple(states[k] for k in evenly_spaced(range(len(states)), most_states))
 
 
 def every_nth(name: str, step: int, last: int, most_states: int, noisy: bool = False) -> Row:

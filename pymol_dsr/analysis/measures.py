@@ -17,6 +17,7 @@ from ..scene.atoms import PresentAtoms
 from ..scene.objects import SceneError
 from ..shared import atomic_write, plots
 from ..shared.messages import MeasureResult
+from ..shared.spacing import evenly_spaced
 from ..shared.state_times import FEWEST_COUNTED, counted_states, inner_states
 from ..shared.tables import csv_bytes
 from ..surfaces.selections import refusal
@@ -147,8 +148,7 @@ def default_times(trajectory: Trajectory) -> list[float]:
     times = sorted(trajectory.states)
     if len(times) < FEWEST_COUNTED:
         times = list(map(float, range(int(times[0]), int(times[-1]) + 1)))
-    places = np.linspace(0, len(times) - 1, min(MOST_TIMES, len(times)))
-    return [times[round(place)] for place in places.tolist()]
+    return [times[index] for index in evenly_spaced(range(len(times)), MOST_TIMES)]
 
 
 def selection_mask(present: PresentAtoms, argument: str, selection: str, _self: Any) -> NDArray[np.uint8]:

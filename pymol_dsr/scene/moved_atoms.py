@@ -12,6 +12,7 @@ from ..fits.fit import Fit, Trajectory, unlike_line
 from ..fits.jobs import Jobs
 from ..shared.messages import Mesh
 from ..shared.options import FieldOptions, MeshOptions
+from ..shared.spacing import evenly_spaced
 from ..shared.text import counted
 from ..surfaces.extract import in_scene
 from ..surfaces.periodic import Cell, nearest_images, read_cell
@@ -31,8 +32,7 @@ FEW_PLACES = 3
 def spread_states(states: Sequence[float], most: int) -> list[int]:
     """Return at most so many of the whole states, evenly spread, with the first and the last."""
     whole = [int(state) for state in states if float(state).is_integer()]
-    places = np.unique(np.linspace(0, len(whole) - 1, min(most, len(whole))).round().astype(int))
-    return [whole[place] for place in places.tolist()]
+    return [whole[place] for place in evenly_spaced(range(len(whole)), most)]
 
 
 def distance(atoms: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]], cell: Cell | None = None) -> float:

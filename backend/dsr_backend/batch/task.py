@@ -13,6 +13,7 @@ import numpy as np
 
 from pymol_dsr.shared.options import FitOptions
 from pymol_dsr.shared.scratch import ScratchFolder
+from pymol_dsr.shared.spacing import evenly_spaced
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol
@@ -83,7 +84,7 @@ def _fitted(task: BatchTask, target: Path, threads: int, device: str, scratch: P
     with_surfaces = time.perf_counter()
     fitted = _fit(chosen, task.preset, device, target)
     fit_end = time.perf_counter()
-    scored = sorted({round(k) for k in np.linspace(0, len(chosen) - 1, SCORED)})
+    scored = evenly_spaced(range(len(chosen)), SCORED)
     iou_fitted, nc_fitted = _score(fitted, [chosen[k] for k in scored])
     iou_held_out, nc_held_out = _score(fitted, held_out)
     return TaskResult(

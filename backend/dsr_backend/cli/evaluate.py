@@ -12,6 +12,7 @@ import numpy as np
 from pymol_dsr.shared import atomic_write, plots, states
 from pymol_dsr.shared.options import STATES_AFTER
 from pymol_dsr.shared.scoring import FIELD, HOLD, TRAINING
+from pymol_dsr.shared.spacing import evenly_spaced
 
 from .io import (
     Progress,
@@ -90,11 +91,9 @@ def _states_to_compare(options: argparse.Namespace, truth: Collection[float], fi
 
 def _moved_line(fitted: Field, truth: Mapping[float, Surface], compared: Sequence[float]) -> str:
     """Say that the true surfaces are of other atoms than the fit, or of ones that lie elsewhere; empty otherwise."""
-    # It loads torch.
-    from ..motion.statistics import evenly_spaced
-
     compared_fitted = [state for state in compared if state in fitted.states]
-    for state in evenly_spaced(np.array(compared_fitted), FEW_STATES).tolist():
+    for index in evenly_spaced(range(len(compared_fitted)), FEW_STATES):
+        state = compared_fitted[index]
         fitted_atoms, true_atoms = fitted.at(state).atoms, truth[state].atoms
         if fitted_atoms is None or true_atoms is None:
             continue

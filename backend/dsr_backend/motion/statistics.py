@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.spacing import evenly_spaced
+
 from .superpose import superpose_states
 
 Floats = NDArray[np.floating[Any]]
@@ -57,11 +59,11 @@ def rmsf(states: Floats) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(((aligned - aligned.mean(0)) ** 2).sum(2).mean(0)))
 
 
-def evenly_spaced(states: Floats, count: int) -> Floats:
+def thinned(states: Floats, count: int) -> Floats:
     """Return at most `count` evenly spaced states of f[S,...]."""
     if len(states) <= count:
         return states
-    subset: Floats = states[np.linspace(0, len(states) - 1, count).round().astype(int)]
+    subset: Floats = states[evenly_spaced(range(len(states)), count)]
     return subset
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.spacing import evenly_spaced
+
 from ..geometry.lattice import Lattice, LatticeLimit
 from ..runtime.errors import Cancelled
 from ..runtime.parallel import ordered_parallel_map
@@ -147,7 +149,7 @@ def least_folding(
     count = len(atoms)
     if count == 1:
         return 0, WARP_SIGMAS[0]
-    candidates = sorted({round(k) for k in np.linspace(0, count - 1, CANDIDATES).tolist()})
+    candidates = evenly_spaced(range(count), CANDIDATES)
     best = candidates[0]
     for sigma in WARP_SIGMAS:
 

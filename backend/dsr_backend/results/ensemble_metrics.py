@@ -22,10 +22,10 @@ from ..motion.statistics import (
     autocorrelation,
     bond_lengths,
     broken_bonds,
-    evenly_spaced,
     rmsd_table,
     rmsf,
     step_rmsd,
+    thinned,
 )
 
 Floats = NDArray[np.floating[Any]]
@@ -82,7 +82,7 @@ def correlation(first: Floats, second: Floats) -> float:
 
 def pairwise_rmsd(states: Floats) -> float:
     """Return the mean RMSD (Å) over all pairs of states f[S,A,3], of at most 300 evenly spaced ones; NaN for one."""
-    subset = evenly_spaced(states, MAX_PAIRED)
+    subset = thinned(states, MAX_PAIRED)
     if len(subset) < 2:
         return float("nan")
     return float(rmsd_table(subset, subset)[np.triu_indices(len(subset), 1)].mean())
@@ -94,7 +94,7 @@ def wasserstein(first: Floats, second: Floats) -> float:
     For unequal sets, evenly spaced points of the larger are compared; for more than 300 points, 300.
     """
     count = min(len(first), len(second), MAX_PAIRED)
-    a, b = evenly_spaced(first, count), evenly_spaced(second, count)
+    a, b = thinned(first, count), thinned(second, count)
     squared = ((a[:, None] - b[None]) ** 2).sum(2)
     rows, columns = linear_sum_assignment(squared)
     return float(np.sqrt(squared[rows, columns].mean()))
@@ -156,7 +156,7 @@ def contact_jaccard(states: Floats, reference: Floats) -> float:
 
 def recall(states: Floats, reference: Floats) -> float:
     """Return the mean RMSD (Å) of reference states f[T,A,3] to the nearest of states f[S,A,3]; lower is better."""
-    table = rmsd_table(evenly_spaced(reference, MAX_PAIRED), evenly_spaced(states, MAX_PAIRED))
+    table = rmsd_table(thinned(reference, MAX_PAIRED), thinned(states, MAX_PAIRED))
     return float(table.min(1).mean())
 
 

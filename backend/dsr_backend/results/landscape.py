@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymol_dsr.shared.ensemble_options import LandscapeOptions
+from pymol_dsr.shared.spacing import evenly_spaced
 
-from ..motion.statistics import autocorrelation, evenly_spaced, rmsd_to, rmsf
+from ..motion.statistics import autocorrelation, rmsd_to, rmsf, thinned
 from ..runtime.errors import Cancelled
 from .ensemble_metrics import (
     EnsembleScores,
@@ -312,7 +313,7 @@ def _lag(lag: int | None, count: int, ordered: bool) -> int:
 
 def _pairs(residues: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the residues (i, j) whose distances are used: two apart or more, of at most MOST_RESIDUES."""
-    chosen = np.unique(np.linspace(0, residues - 1, min(residues, MOST_RESIDUES)).round().astype(np.int64))
+    chosen = np.array(evenly_spaced(range(residues), MOST_RESIDUES), np.int64)
     i, j = np.triu_indices(len(chosen), 1)
     separated = chosen[j] - chosen[i] > 1
     return chosen[i][separated], chosen[j][separated]
@@ -437,7 +438,7 @@ def _secondary_structure(
     """
     if series[0].shape[2] != BACKBONE or series[0].shape[1] < LEAST_ASSIGNED:
         return None, None
-    states = evenly_spaced(np.concatenate(list(series)), MOST_ASSIGNED)
+    states = thinned(np.concatenate(list(series)), MOST_ASSIGNED)
     letters = np.stack([_letters(modules.assign(_with_hydrogens(state, has_hydrogen))) for state in states])
     return (letters == HELIX).mean(0), (letters == STRAND).mean(0)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymol_dsr.shared.messages import BackTestRow
+from pymol_dsr.shared.spacing import evenly_spaced
 from pymol_dsr.shared.values import ValueFault
 
 from ..motion import statistics
@@ -161,7 +162,7 @@ def choose_filling(
         name = "analog" if reached else "elastic" if far else "straight"
         note = f"{len(states)} states leave none to hold out: {name} was taken untested"
         return name, (BackTestRow(name, {}, chosen=True, note="untested: too few states"),), (note,)
-    middles = np.unique(np.linspace(1, len(states) - 2, TESTS).round().astype(int))
+    middles = evenly_spaced(range(1, len(states) - 1), TESTS)
     errors: dict[str, list[float]] = {name: [] for name in names}
     for k in middles:
         gap = filling.Gap.of(states[k - 1], states[k + 1], topology, other_states)

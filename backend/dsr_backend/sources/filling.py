@@ -152,8 +152,8 @@ class StepLibrary:
             ends.append(x[1:])
         if sum(map(len, starts)) < 3:
             return None
-        first = statistics.evenly_spaced(np.concatenate(starts), BRIDGE_STATES)
-        last = statistics.evenly_spaced(np.concatenate(ends), BRIDGE_STATES)
+        first = statistics.thinned(np.concatenate(starts), BRIDGE_STATES)
+        last = statistics.thinned(np.concatenate(ends), BRIDGE_STATES)
         trace = topology.trace
         moved = np.stack([superpose_states(b[None], a, trace)[0] for a, b in zip(first, last, strict=True)])
         local = np.einsum("saji,saj->sai", topology.frames(first), moved - first)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymol_dsr.shared.messages import BackTestRow
+from pymol_dsr.shared.spacing import evenly_spaced
 
 from ..motion import statistics
 from ..motion.superpose import superpose_states
@@ -234,8 +235,7 @@ def _origins(count: int, lead: int) -> list[int]:
     """Return the states, from 0, from which held-out states `lead` ahead are predicted."""
     held = max(1, round(HELD_OUT * count))
     first = max(count - held, MIN_HISTORY - 1 + lead)
-    targets = np.unique(np.linspace(first, count - 1, TARGETS).round().astype(int))
-    return [int(target) - lead for target in targets]
+    return [target - lead for target in evenly_spaced(range(first, count), TARGETS)]
 
 
 def _continuations(method: Method, known: History, frames: int, drawn: bool, seed: int) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pymol_dsr.shared.amino_acids import LETTERS
 from pymol_dsr.shared.molecule import Molecule
+from pymol_dsr.shared.spacing import evenly_spaced
 from pymol_dsr.shared.values import ValueFault
 
 from ..runtime.device import choose_device
@@ -111,7 +112,7 @@ class Net:
         known: States,
         curve: Sequence[Measurement],
     ) -> Net:
-        donors = known[np.unique(np.linspace(0, len(known) - 1, DONORS).round().astype(int))]
+        donors = known[evenly_spaced(range(len(known)), DONORS)]
         projection = _backbone_projection(topology, backbone, donors)
         return cls(generator, topology, molecule, backbone, projection, donors, tuple(curve))
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.spacing import evenly_spaced
+
 Floats = NDArray[np.floating[Any]]
 Indices = NDArray[np.int64]
 
@@ -46,7 +48,7 @@ class BondProjection:
         first, second = pairs_of(bonds, len(heavy))
         pairs = np.concatenate([first, second])
         x = np.asarray(states, np.float64)
-        sample = x[np.unique(np.linspace(0, len(x) - 1, 200).round().astype(int))]
+        sample = x[evenly_spaced(range(len(x)), 200)]
         distances = np.stack([np.linalg.norm(state[pairs[:, 0]] - state[pairs[:, 1]], axis=1) for state in sample])
         margin = np.repeat(MARGINS, (len(first), len(second)))
         if len(sample) < ENOUGH_STATES:

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.spacing import evenly_spaced
+
 from ...fields.fast import FastField
 from ...geometry.lattice import Lattice, smooth_nodes
 from ...motion.forecast import Forecast
@@ -74,7 +76,7 @@ def choose_widths(
     report(0.0)
     # Without atoms, all widths of their paths give the same prediction.
     atom_widths = ATOM_CHOICES if motion.atoms is not None else ATOM_CHOICES[:1]
-    chosen = sorted({round(index) for index in np.linspace(0, len(held_out) - 1, MAX_COMPARED)})
+    chosen = evenly_spaced(range(len(held_out)), MAX_COMPARED)
 
     def errors_of(index: int) -> NDArray[np.float64]:
         widths = atom_widths if index in chosen else atom_widths[:1]

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.spacing import evenly_spaced
+
 from ...motion.statistics import energy_score
 from .charts import CHARTS
 from .frames import Frames
@@ -39,7 +41,7 @@ def forecast_error(prior: Prior, trajectories: Sequence[Frames], seed: int) -> f
     cases = [(states, start) for states in trajectories for start in range(MEMORY, len(states.origins) - AHEAD)]
     if not cases:
         return 1.0
-    chosen = [cases[k] for k in np.unique(np.linspace(0, len(cases) - 1, STARTS).round().astype(int))]
+    chosen = [cases[k] for k in evenly_spaced(range(len(cases)), STARTS)]
     known = [
         Frames.stack([states[start - MEMORY + lag] for states, start in chosen], 0).map(
             lambda tensor: tensor.repeat_interleave(DRAWN, 0)
@@ -57,7 +59,7 @@ def forecast_error(prior: Prior, trajectories: Sequence[Frames], seed: int) -> f
 def _distances(frames: Frames) -> NDArray[np.float64]:
     """Return distances f8[B,P] between CA of frames [B,R], over √P: their differences are root mean squares."""
     count = frames.origins.shape[1]
-    residues = np.unique(np.linspace(0, count - 1, MOST_COMPARED).round().astype(int))
+    residues = evenly_spaced(range(count), MOST_COMPARED)
     origins = frames.origins[:, residues].double()
     first, second = np.triu_indices(len(residues), 1)
     distances = (origins[:, first] - origins[:, second]).norm(dim=-1) / math.sqrt(len(first))

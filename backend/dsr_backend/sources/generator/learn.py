@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pymol_dsr.shared.learn_options import GeneratorOptions
+from pymol_dsr.shared.spacing import evenly_spaced
 from pymol_dsr.shared.values import JsonObject, ValueFault
 
 from ...motion.statistics import step_rmsds
@@ -309,6 +310,6 @@ def best_text(best: Measurement) -> str:
 
 def curve_line(curve: Sequence[Measurement]) -> str:
     """Return the measurements of the held-out error in a line."""
-    chosen = [curve[k] for k in np.unique(np.linspace(0, len(curve) - 1, SHOWN).round().astype(int))]
+    chosen = [curve[k] for k in evenly_spaced(range(len(curve)), SHOWN)]
     ratios = " ".join(f"{row.ratio:.3f}" for row in chosen)
     return f"held-out error over the baseline's: {ratios} (after {' '.join(f'{row.seconds:.0f}' for row in chosen)} s)"
