@@ -21,7 +21,7 @@ from scipy.sparse import csr_matrix
 from pymol_dsr.shared.molecule import Molecule
 
 from ..geometry.bond_graph import BondGraph
-from .topology import residue_indices
+from .topology import corner_axes, residue_indices
 
 Coordinates = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -188,10 +188,10 @@ class _Chain:
         """Return a frame for every residue of [S,A,3]."""
         if self._corners is None:
             middle = self._middle[self._usable]
-            previous, centre, following = (coordinates[:, self.alphas[middle + k]] for k in (-1, 0, 1))
-            axes = _axes(previous, centre, following)
+            corners = (coordinates[:, self.alphas[middle + k]] for k in (-1, 0, 1))
         else:
-            axes = _axes(*(coordinates[:, self._corners[self._usable, k]] for k in range(3)))
+            corners = (coordinates[:, self._corners[self._usable, k]] for k in range(3))
+        axes = np.stack(corner_axes(*corners), -2)
         return _Frames(coordinates[:, self._centres], axes[:, self.rides_on])
 
     def windows(self, coordinates: Floats, frames: _Frames) -> Floats:
@@ -323,25 +323,12 @@ class Hydrogens:
         """Return the atoms with hydrogens on their heavy atoms; one without a frame stays where it was transplanted."""
         hydrogen, parent, first, second = self._frames.T
         state = donor[hydrogen]
-        axes = _axes(donors[state, first], donors[state, parent], donors[state, second])
+        axes = np.stack(corner_axes(donors[state, first], donors[state, parent], donors[state, second]), -2)
         local = np.einsum("nij,nj->ni", axes, donors[state, hydrogen] - donors[state, parent])
-        axes = _axes(built[first], built[parent], built[second])
+        axes = np.stack(corner_axes(built[first], built[parent], built[second]), -2)
         built = built.copy()
         built[hydrogen] = np.einsum("nij,ni->nj", axes, local) + built[parent]
         return built
-
-
-def _axes(previous: Floats, centre: Floats, following: Floats) -> Floats:
-    """Return right-handed axes [...,3,3] (in rows) of three points each."""
-    x = _unit(following - centre)
-    z = _unit(np.cross(x, previous - centre))
-    return np.stack([x, np.cross(z, x), z], -2)
-
-
-def _unit(vectors: Floats) -> Floats:
-    lengths: Floats = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: Floats = vectors / np.maximum(lengths, 1e-9)
-    return unit
 
 
 def _turns_freely(elements: Sequence[str], donors: Floats) -> Callable[[int, int], bool]:

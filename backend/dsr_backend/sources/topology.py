@@ -91,9 +91,7 @@ class Topology:
         if not len(complete):
             return np.broadcast_to(np.eye(3), (*x.shape[:2], 3, 3))
         n, alpha, c = (x[:, self.corners[complete, corner]] for corner in range(3))
-        first = _unit(c - alpha)
-        third = _unit(np.cross(first, n - alpha))
-        axes = np.stack([first, np.cross(third, first), third], -1)
+        axes = np.stack(corner_axes(n, alpha, c), -1)
         nearest = np.abs(np.arange(len(self.corners))[:, None] - complete).argmin(1)
         return np.asarray(axes[:, nearest[self.residue]])
 
@@ -108,6 +106,16 @@ def residue_indices(molecule: Molecule) -> Indices:
 def nearest_places(state: Floats, trace: Indices, atoms: Indices) -> Indices:
     """Return the places i8[N] in the trace i8[K] of the trace atoms nearest to atoms i8[N] of a state f[A,3] (Å)."""
     return np.asarray(cKDTree(state[trace]).query(state[atoms])[1], np.int64)
+
+
+def corner_axes(previous: Floats, centre: Floats, following: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return right-handed axes x, y and z, f[...,3] each, at the corner of three points f[...,3] (Å).
+
+    x points from the centre to the following point; the previous one is in the plane of x and y, where y is positive.
+    """
+    x = _unit(following - centre)
+    z = _unit(np.cross(x, previous - centre))
+    return x, np.cross(z, x), z
 
 
 def _unit(vectors: Floats) -> NDArray[np.float64]:
