@@ -38,5 +38,10 @@ def superpose(moving: NDArray[Any], fixed: NDArray[Any]) -> tuple[NDArray[np.flo
 def rmsd(atoms: NDArray[Any], others: NDArray[Any]) -> float:
     """Root mean square deviation in Å of atoms [A,3] from others [A,3], superposed."""
     rotation, shift = superpose(atoms, others)
-    deviations = np.asarray(atoms, np.float64) @ rotation.T + shift - others
+    return raw_rmsd(np.asarray(atoms, np.float64) @ rotation.T + shift, others)
+
+
+def raw_rmsd(atoms: NDArray[Any], others: NDArray[Any]) -> float:
+    """Root mean square deviation in Å of atoms [A,3] from others [A,3] as they lie, not superposed."""
+    deviations = np.asarray(atoms, np.float64) - others
     return float(np.sqrt(np.mean(np.sum(deviations**2, axis=1))))

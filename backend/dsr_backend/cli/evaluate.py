@@ -13,6 +13,7 @@ from pymol_dsr.shared import atomic_write, plots, states
 from pymol_dsr.shared.options import STATES_AFTER
 from pymol_dsr.shared.scoring import FIELD, HOLD, TRAINING
 from pymol_dsr.shared.spacing import evenly_spaced
+from pymol_dsr.shared.superpose import raw_rmsd
 
 from .io import (
     Progress,
@@ -99,7 +100,7 @@ def _moved_line(fitted: Field, truth: Mapping[float, Surface], compared: Sequenc
             continue
         if len(fitted_atoms) != len(true_atoms):
             return f"its surfaces are of {len(true_atoms)} atoms, and the fit is of {len(fitted_atoms)}"
-        distance = float(np.sqrt(((true_atoms.astype(np.float64) - fitted_atoms) ** 2).sum(1).mean()))
+        distance = raw_rmsd(true_atoms, fitted_atoms)
         if distance > MOVED:
             return f"state {state:g} lies {distance:.1f} Å (RMSD) from where it was fitted: it was moved, or is another"
     return ""

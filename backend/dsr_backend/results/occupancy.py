@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from pymol_dsr.shared.ensemble_options import OccupancyOptions
-from pymol_dsr.shared.superpose import rmsd
+from pymol_dsr.shared.superpose import raw_rmsd, rmsd
 from pymol_dsr.shared.weights import check_weights
 
 from ..fields.base import Field, FieldAtTime
@@ -254,8 +254,7 @@ def occupancy(
             total.add(lattice, moments * float(fractions[index]))
             reference = atoms if reference is None else reference
             if atoms is not None and reference is not None and atoms.shape == reference.shape and len(atoms) >= 3:
-                moved = (atoms.astype(np.float64) - reference) ** 2
-                deviations.append((float(np.sqrt(moved.sum(1).mean())), rmsd(atoms, reference)))
+                deviations.append((raw_rmsd(atoms, reference), rmsd(atoms, reference)))
             _step(progress, cancelled, 0.75 * (index + 1) / len(shapes))
     middle = _level_surface(total, MIDDLE, fractions)
     if not len(middle.points):

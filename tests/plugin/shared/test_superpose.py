@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pymol_dsr.shared.superpose import superpose
+from pymol_dsr.shared.superpose import raw_rmsd, rmsd, superpose
 from support.shapes import cloud, turn
 
 
@@ -45,3 +45,9 @@ def test_no_other_rotation_brings_the_atoms_nearer():
     for axis in np.eye(3):
         for degrees in (-1.0, 1.0):
             assert missed(rotation) < missed(turn(degrees, axis) @ rotation)
+
+
+def test_atoms_that_were_moved_together_differ_as_they_lie_only():
+    fixed = cloud().astype(np.float32)
+    moved = fixed + np.array([3.0, 4.0, 0.0], np.float32)
+    assert raw_rmsd(moved, fixed) == pytest.approx(5.0, abs=1e-6) and rmsd(moved, fixed) < 1e-5
