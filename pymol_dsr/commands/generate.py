@@ -13,7 +13,7 @@ from pymol import CmdException, cmd
 from ..session import Session, session_of
 from ..shared import messages
 from ..shared.source_options import FRAMES, GenerateOptions, check_method
-from ..sources.atoms import MoleculeStates, further_trajectories, print_warnings, read_states
+from ..sources.atoms import MoleculeStates, further_trajectories, read_states
 from ..sources.loader import GivenState, StatePlace, check_generated_names
 from ..sources.run import SourceWork, check_size, fill_places, run_source
 from ..surfaces.selections import split_by_object
@@ -282,8 +282,8 @@ def plan_states(
 
     Arguments and errors are those of `generate_states`.
     """
-    atoms = read_states(selection, states, _self)
-    report_atoms(atoms, runner.title)
+    atoms = read_states(selection, states, _self, title=runner.title)
+    report_left_out(atoms, runner.title)
     least, remedy = LEAST_STATES[options.task]
     # A learned generator continues one state, and samples by itself.
     if len(atoms.states) < least and (options.task == "fill" or options.model is None):
@@ -356,8 +356,7 @@ def trajectories_of(
     return [(trajectory.coordinates, trajectory.times) for trajectory in (atoms, *similar)]
 
 
-def report_atoms(atoms: MoleculeStates, title: str) -> None:
-    """Print how many atoms were left out, and warnings, where there are some. title: the command that read them."""
+def report_left_out(atoms: MoleculeStates, title: str) -> None:
+    """Print how many atoms were left out, where there are some. title: the command that read them."""
     if atoms.left_out:
         print(f" {title}: {atoms.object}: left out: {atoms.left_out} atoms that are alternate locations")
-    print_warnings(atoms, title)

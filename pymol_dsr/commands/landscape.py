@@ -15,7 +15,7 @@ from ..fits.fit import Activity
 from ..scene.gui_thread import in_gui
 from ..session import Session, session_of
 from ..shared.ensemble_options import LandscapeOptions
-from ..sources.atoms import print_warnings, read_states
+from ..sources.atoms import read_states
 from ..surfaces.selections import selected_object, split_by_object
 from .arguments import new_fit_name, table_path
 from .command import command
@@ -181,8 +181,8 @@ def _read(selection: str, states: str, _self: Any) -> ResidueStates:
     name = selected_object(selection, _self)
     if not _self.count_atoms(f"({selection}) and name CA and not elem Ca"):
         raise CmdException(f"{name}: a landscape is of a protein's CA atoms, and here are none; try dsr_occupancy")
-    atoms = read_states(f"({selection}) and name N+CA+C+O+OXT+OT1+OT2+O1 and not elem Ca", states, _self)
-    print_warnings(atoms, "dsr_ensemble")
+    backbone = f"({selection}) and name N+CA+C+O+OXT+OT1+OT2+O1 and not elem Ca"
+    atoms = read_states(backbone, states, _self, title="dsr_ensemble")
     # Messages name the selection that the user knows.
     return ResidueStates.of(replace(atoms, selection=selection))
 

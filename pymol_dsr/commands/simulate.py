@@ -16,7 +16,7 @@ from ..sources.run import check_size
 from ..sources.simulation import SimulationWork, object_names, run_simulation
 from .arguments import new_fit_name
 from .command import command
-from .generate import report_atoms
+from .generate import report_left_out
 from .running import Runner
 
 
@@ -146,10 +146,10 @@ def plan_simulation(
     state: to start from. name: of the object; empty for that of the molecule with a suffix. title: the command that
     began it. Raises CmdException, JobError, ExtractError, SceneError or StatesError.
     """
-    atoms = read_states(selection, str(state) if options.model == ALL_ATOMS else "all", _self)
+    atoms = read_states(selection, str(state) if options.model == ALL_ATOMS else "all", _self, title=title)
     if options.model == ALL_ATOMS and len(atoms.states) != 1:
         raise CmdException(f"state {state}: a simulation begins at one state, and these are {len(atoms.states)}")
-    report_atoms(atoms, title)
+    report_left_out(atoms, title)
     if options.mutate:
         atoms = mutant(atoms, parse_mutations(options.mutate), _self)
     suffix = "md" if options.model == ALL_ATOMS else "cg"

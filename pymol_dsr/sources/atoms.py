@@ -38,8 +38,7 @@ class MoleculeStates:
     """Atoms of one object with the coordinates of some of its states.
 
     indices: i4[A], the atoms from 0 in the object. states: their numbers from 1, rising. coordinates: f4[S,A,3] in Å.
-    left_out: atoms that are second places of another one (alternate locations). warnings: lines on molecules that the
-    periodic box cuts.
+    left_out: atoms that are second places of another one (alternate locations).
     """
 
     object: str
@@ -49,7 +48,6 @@ class MoleculeStates:
     states: tuple[int, ...]
     coordinates: NDArray[np.float32]
     left_out: int = 0
-    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -65,10 +63,12 @@ class MoleculeStates:
         return list(zip(m.chains, m.residue_numbers, m.residue_names, m.names, strict=True))
 
 
-def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
+def read_states(selection: str, states_text: str, _self: Any, *, title: str = "") -> MoleculeStates:
     """Read all atoms of a selection of one object in the given states (a states text).
 
-    The first one of alternate locations is taken. Raises ExtractError or StatesError.
+    title: the command, or the name of the model, under which warnings about molecules that a periodic box cuts are
+    printed; none are looked for without it. The first one of alternate locations is taken. Raises ExtractError or
+    StatesError.
     """
     name = selected_object(selection, _self)
     last = _self.count_states(f"%{name}")
@@ -92,15 +92,12 @@ def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
         xyz = in_scene(state_coordinates(session, state, atoms, selection), name, state, _self)
         check_finite(xyz, state, atoms)
         positions.append(xyz)
-    # After the states, which lack no atom now.
-    _, lines = through_box(
-        session,
-        read_molecules(chosen, atoms, bond_state, _self),
-        state_numbers,
-        unwrap=False,
-        remedies=WITHOUT_UNWRAP,
-        _self=_self,
-    )
+    if title:
+        # After the states, which lack no atom now.
+        molecules = read_molecules(chosen, atoms, bond_state, _self)
+        _, lines = through_box(session, molecules, state_numbers, unwrap=False, remedies=WITHOUT_UNWRAP, _self=_self)
+        for line in lines:
+            print(f" {title}: warning: {line}")
     return MoleculeStates(
         name,
         selection,
@@ -109,14 +106,7 @@ def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
         tuple(state_numbers),
         np.stack(positions),
         len(rows) - len(first_rows),
-        tuple(lines),
     )
-
-
-def print_warnings(atoms: MoleculeStates, title: str) -> None:
-    """Print the warnings about atoms. title: the command, or the name of the model, that they are for."""
-    for line in atoms.warnings:
-        print(f" {title}: warning: {line}")
 
 
 def further_trajectories(of: MoleculeStates, _self: Any) -> list[MoleculeStates]:

@@ -15,7 +15,7 @@ from ..shared.chains import LONGEST_PEPTIDE_BOND, chain_numbers
 from ..shared.frames import MAX_PAYLOAD
 from ..shared.learn_options import GeneratorOptions
 from ..surfaces.source import ExtractError
-from .atoms import MoleculeStates, print_warnings, read_states
+from .atoms import MoleculeStates, read_states
 from .jobs import Sources
 
 NAMES = ("N", "CA", "C")
@@ -47,8 +47,7 @@ def generator_request(
     proteins, atoms, lines = [], [], []
     strides: dict[str, float] = {}
     for object_name in objects:
-        object_atoms = read_states(f"%{object_name}", states, _self)
-        print_warnings(object_atoms, name)
+        object_atoms = read_states(f"%{object_name}", states, _self, title=name)
         backbone = backbone_of(object_atoms)
         strides[object_name] = backbone.stride
         if backbone.left_out:

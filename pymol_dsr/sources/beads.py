@@ -12,7 +12,7 @@ from ..shared import messages
 from ..shared.chains import LONGEST_CALPHA_STEP, chain_numbers
 from ..shared.learn_options import LearnOptions
 from ..surfaces.selections import generated_states
-from .atoms import MoleculeStates, print_warnings, read_states
+from .atoms import MoleculeStates, read_states
 from .jobs import Sources
 
 
@@ -41,8 +41,7 @@ def potential_request(
             object_states, kept = str(generated_states(object_name, _self)[0]), simulation
         else:
             object_states, kept = states, None
-        object_atoms = read_states(f"%{object_name}", object_states, _self)
-        print_warnings(object_atoms, name)
+        object_atoms = read_states(f"%{object_name}", object_states, _self, title=name)
         residues, chains, frames = _beads(object_atoms)
         proteins.append(messages.LearnedProtein(object_name, residues, chains, len(frames), kept))
         beads.append(frames.reshape(-1, 3))

@@ -57,18 +57,22 @@ def test_states_that_lack_atoms_are_named_and_those_of_objects_nobody_asked_for_
     assert further_trajectories(read_states("pep", "1-2", peptide), peptide) == []
 
 
-def test_molecules_that_the_box_cuts_are_named_with_what_mends_them(cmd):
+def test_molecules_that_the_box_cuts_are_named_with_what_mends_them(cmd, capsys):
+    def warnings_of(selection, states):
+        read_states(selection, states, cmd, title="dsr_fill")
+        return capsys.readouterr().out.splitlines()
+
     cmd.load(str(CASES / "whole.pdb"), "brk")
     cmd.load(str(CASES / "wrapped.pdb"), "brk")
-    assert not read_states("brk", "1", cmd).warnings
+    assert not warnings_of("brk", "1")
     # Bonds of whole molecules count, whatever atoms are read.
-    [line] = read_states("brk and name CA", "all", cmd).warnings
-    assert line.startswith("state 2 and 3 other states: 14 bonds are cut in brk, up to 41.2 A long")
+    [line] = warnings_of("brk and name CA", "all")
+    assert line.startswith(" dsr_fill: warning: state 2 and 3 other states: 14 bonds are cut in brk, up to 41.2 A long")
     assert line.endswith(
         "make its molecules whole, as by 'gmx trjconv -pbc whole', or by PyMOL's 'pbc_unwrap brk, bymol=0'"
     )
     cmd.pbc_unwrap("brk", bymol=0)
-    assert not read_states("brk", "all", cmd).warnings
+    assert not warnings_of("brk", "all")
 
 
 def test_further_trajectories_have_the_same_atoms_in_any_order(peptide):
