@@ -68,7 +68,6 @@ def load_mutant(mutated: MoleculeStates, name: str, text: str, _self: Any) -> Mo
     cmd.set_title(name, 1, f"{GENERATED_TITLE}start of a simulation, {text} of {mutated.object}")
     placement.place(name, placement.object_ttt(mutated.object, cmd), cmd)
     cmd.disable(name)
-    cmd.disable(mutated.object)
     loaded = read_states(f"%{name}", "1", cmd)
     places = {key: index for index, key in enumerate(mutated.atom_keys())}
     order = [places[key] for key in loaded.atom_keys()]

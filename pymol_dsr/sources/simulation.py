@@ -67,9 +67,7 @@ def run_simulation(
         raise
     job.atoms = len(start)
     say(f" {job.name}: {estimate_text(prepared, options)}; dsr_cancel {job.name} ends it and keeps its states")
-    return run_source(
-        sources, _source_work(work, start, f"{options.ns:g} ns of {work.atoms.object}"), say, _self, progress
-    )
+    return _run_from_start(sources, work, start, f"{options.ns:g} ns of {work.atoms.object}", say, progress, _self)
 
 
 def time_simulation(sources: Sources, work: SimulationWork, say: Say) -> messages.PreparedMolecule:
@@ -115,12 +113,33 @@ def _run_model(
         sources.discard(work.job)
         raise
     say(f" {work.job.name}: {options.mutate}, the mutant as it is simulated is {work.start}")
+    return _run_from_start(sources, work, atoms, subject, say, progress, _self)
+
+
+def _run_from_start(
+    sources: Sources,
+    work: SimulationWork,
+    start: MoleculeStates,
+    subject: str,
+    say: Say,
+    progress: Say | None,
+    _self: Any,
+) -> messages.SourceResult:
+    """Simulate from the object `work.start`, while the user's molecule is switched off.
+
+    Where no states come of it, that object is removed, and the molecule is as it was.
+    """
+    molecule = work.atoms.object
+    was_on = molecule in _self.get_names("objects", enabled_only=1)
+    in_gui(_self, _self.disable, molecule)
     try:
-        return run_source(sources, _source_work(work, atoms, subject), say, _self, progress)
-    except Cancelled:
-        raise
-    except BaseException:
-        in_gui(_self, delete_objects, [work.start], _self)
+        return run_source(sources, _source_work(work, start, subject), say, _self, progress)
+    except BaseException as error:
+        simulated = set(object_names(work.job.name, work.options)) - {work.start}
+        if not (isinstance(error, Cancelled) and simulated & set(_self.get_names("objects"))):
+            in_gui(_self, delete_objects, [work.start], _self)
+            if was_on and molecule in _self.get_names("objects"):
+                in_gui(_self, _self.enable, molecule)
         raise
 
 
@@ -187,5 +206,4 @@ def _load_start(work: SimulationWork, prepared: messages.PreparedMolecule, _self
     placement.place(name, placement.object_ttt(work.atoms.object, cmd), cmd)
     # The simulation takes its place.
     cmd.disable(name)
-    cmd.disable(work.atoms.object)
     return read_states(f"%{name}", "1", cmd)

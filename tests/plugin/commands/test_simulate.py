@@ -62,6 +62,20 @@ def test_a_simulation_does_not_go_on_with_another_molecule(backend):
 
 
 @pytest.mark.system
+def test_a_simulation_that_fails_after_its_preparation_leaves_the_scene_as_it_was(backend):
+    cmd = backend
+    run = {"every": 0.2, "platform": "Reference", "_self": cmd}
+    dsr_simulate("pep", 0.0004, **run)
+    assert cmd.get_names("objects", enabled_only=1) == ["pep_md"]
+    cmd.delete("pep_md*")
+    for enabled in (["pep"], []):
+        (cmd.enable if enabled else cmd.disable)("pep")
+        line = refused(cmd, dsr_simulate, "pep", 0.0008, temperature=310, resume=1, every=0.2, platform="Reference")
+        assert line.startswith("temperature 310.0: the run that goes on has 300.0")
+        assert cmd.get_names("objects") == ["pep"] and cmd.get_names("objects", enabled_only=1) == enabled
+
+
+@pytest.mark.system
 def test_a_simulation_is_timed_without_being_run(backend):
     cmd, session = backend, session_of(backend)
     options = SimulationOptions(ns=0.0008, every=0.2, platform="Reference")
