@@ -24,6 +24,7 @@ from pymol_dsr.shared.safetensors_header import read_texts
 from pymol_dsr.shared.surfaces_format import NPZ, SAFETENSORS
 
 from ..runtime.errors import RequestError
+from ..runtime.folders import clear_folder
 from ..runtime.locks import is_held
 from . import surfaces_file
 from .sequence import LazySurfaces
@@ -85,7 +86,8 @@ class SurfaceStaging:
         if resume:
             self._take_up(description)
         if not any(self._surfaces):
-            self._clear()
+            with contextlib.suppress(OSError):
+                clear_folder(folder, LOCK)
         self._write(folder / ABOUT, None, lambda: self._begin({**description, "asked": parameters or {}}))
 
     def _acquire(self) -> None:
@@ -98,15 +100,6 @@ class SurfaceStaging:
                 f"fit {self.folder.name.removesuffix(SURFACES)!r} is under way in another backend on this folder "
                 f"({_owner(self.folder)}): wait for it, or give another name",
             ) from None
-
-    def _clear(self) -> None:
-        """Remove everything but the lock."""
-        with contextlib.suppress(OSError):
-            for path in self.folder.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                elif path.name != LOCK:
-                    path.unlink()
 
     def _begin(self, description: dict[str, Any]) -> None:
         for index in range(len(self._surfaces)):

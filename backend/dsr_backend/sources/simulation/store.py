@@ -27,7 +27,7 @@ from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.simulation_options import SimulationOptions
 from pymol_dsr.shared.values import ValueFault
 
-from ...runtime.folders import fits_folder
+from ...runtime.folders import clear_folder, fits_folder
 
 FORMAT = "dsr simulation 1"
 LOCK = "owner.lock"
@@ -114,12 +114,9 @@ class SimulationStore:
             lock.release()
 
     def begin(self, molecule: Molecule, coordinates: NDArray[np.float32], options: SimulationOptions) -> None:
-        """Drop an earlier simulation of this name and write what is simulated. Raises WriteError."""
+        """Drop an earlier simulation of this name and write what is simulated. Raises OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for file in self.folder.iterdir():
-            # Without the file, another process would not see that the lock is held.
-            if file.name != LOCK:
-                file.unlink()
+        clear_folder(self.folder, LOCK)
         texts, table = molecule.table()
         start: Tensors = {
             "atoms": table,

@@ -1,8 +1,11 @@
-"""The files of a simulation, where one of them can't be written."""
+"""The files of a simulation: one of them can't be written, or its folder has others."""
 
 import numpy as np
 import pytest
 from dsr_backend.sources.simulation.store import Checkpoint, SimulatedStates, SimulationStore
+
+from pymol_dsr.shared.simulation_options import SimulationOptions
+from support.molecules import backbone_molecule
 
 
 def states(*picoseconds: float) -> SimulatedStates:
@@ -27,3 +30,16 @@ def test_states_whose_checkpoint_could_not_be_written_are_there_once(tmp_path, m
     store.put(states(0.2, 0.4, 0.6), checkpoint(3))
     store.put(states(0.8), checkpoint(4))
     assert SimulationStore("run").states().times.tolist() == [0.2, 0.4, 0.6, 0.8]
+
+
+def test_a_new_simulation_begins_in_a_folder_with_whatever_else_in_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    store = SimulationStore("run")
+    molecule = backbone_molecule(2)
+    with store.held():
+        store.put(states(0.2), checkpoint(1))
+        (store.folder / "copies").mkdir()
+        (store.folder / "copies" / "states-1.safetensors").touch()
+        store.begin(molecule, np.zeros((len(molecule), 3), np.float32), SimulationOptions())
+        assert {path.name for path in store.folder.iterdir()} == {"owner.lock", "start.safetensors"}
+    assert SimulationStore("run").checkpoint() is None
