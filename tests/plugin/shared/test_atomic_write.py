@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import subprocess
 import sys
 import time
@@ -17,10 +16,9 @@ import pytest
 
 from pymol_dsr.shared import atomic_write
 from pymol_dsr.shared.paths import file_to_write
+from support.small_disk import SmallDisk
 
 WRITERS = [atomic_write.write, atomic_write.replace]
-# A disk of 1 MiB that only the child sees.
-SMALL_DISK = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=1m none "$0" && exec "$@"']
 
 
 def names(folder: Path) -> list[str]:
@@ -87,12 +85,10 @@ def test_files_may_be_read_by_those_whom_the_user_lets(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}
 
 
-@pytest.mark.skipif(
-    shutil.which("unshare") is None or subprocess.run([*SMALL_DISK, "/mnt", "true"], check=False).returncode != 0,
-    reason="this user may mount no disk",
-)
 @pytest.mark.parametrize("writer", ["write", "replace"])
-def test_a_full_disk_says_path_and_bytes_and_keeps_the_file(writer: str, tmp_path: Path) -> None:
+def test_a_full_disk_says_path_and_bytes_and_keeps_the_file(
+    writer: str, on_small_disk: SmallDisk, tmp_path: Path
+) -> None:
     script = f"""
 import sys
 from pathlib import Path
@@ -106,7 +102,10 @@ except OSError as error:
 print(path.read_bytes() == b"x" * 200_000, sorted(each.name for each in path.parent.iterdir()))
 """
     printed = subprocess.run(
-        [*SMALL_DISK, tmp_path, sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
+        [*on_small_disk(tmp_path, 1024), sys.executable, "-c", script, tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.splitlines()
     refused = re.escape(f"{tmp_path / 'a.dsr'} (2000000 bytes) can't be written: {os.strerror(errno.ENOSPC)}; ")
     assert re.fullmatch(rf"{refused}[1-9]\d+ bytes are free there", printed[0])
