@@ -61,6 +61,12 @@ def test_crps_of_a_normal_distribution_is_its_closed_form():
     assert statistics.crps(np.array([1.0]), 3.0) == pytest.approx(2.0)
 
 
+def test_the_energy_score_counts_each_pair_of_two_samples_once():
+    # E|x - y| is 1, and E|x - x'| of the only pair is 2.
+    assert statistics.energy_score(np.array([[0.0], [2.0]]), np.array([0.0])) == pytest.approx(0.0)
+    assert statistics.energy_score(np.array([[0.0], [2.0], [4.0]]), np.array([0.0])) == pytest.approx(2.0 - 8.0 / 6.0)
+
+
 def test_broken_bonds_are_those_off_by_more_than_the_tolerance():
     bonds = np.array([[0, 1], [1, 2]])
     states = np.array([[[0, 0, 0], [1.5, 0, 0], [3.0, 0, 0]], [[0, 0, 0], [1.75, 0, 0], [3.2, 0, 0]]], float)

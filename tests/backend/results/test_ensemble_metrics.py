@@ -115,6 +115,8 @@ def test_independent_samples_are_those_of_the_statistical_inefficiency():
     assert metrics.independent_samples([series]) == pytest.approx(count / 9, rel=0.15)
     assert metrics.independent_samples(np.split(series, 8)) == pytest.approx(count / 9, rel=0.2)
     assert metrics.independent_samples([rng.normal(size=5000)]) == pytest.approx(5000, rel=0.1)
+    # Many runs of a state and its copy: each run is a sample.
+    assert metrics.independent_samples([np.full(2, value) for value in rng.normal(size=300)]) == pytest.approx(300)
     # A slow drift is hardly more than a sample.
     assert 1.0 <= metrics.independent_samples([np.linspace(0, 1, 500)]) < 6.0
     assert np.isnan(metrics.independent_samples([np.ones(9)]))

@@ -55,6 +55,13 @@ def test_levels_are_in_angstrom(level):
     assert is_closed(mesh.faces)
 
 
+@pytest.mark.parametrize("level", [-2.0, 2.0])
+def test_levels_of_coarse_meshes_are_as_exact_as_the_surface(level):
+    mesh = extract_mesh(balls(SPHERE), 1.0, level=level, resolution=1.0)
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * (6 + level) ** 3, rel=6e-3)
+    assert np.abs(np.linalg.norm(mesh.points, axis=1) - 6.0 - level).max() < 0.06
+
+
 @pytest.mark.parametrize("resolution", [0.3, 0.5, 0.75, 1.0, 3.0])
 @pytest.mark.parametrize("radius", [6.0, 5.77])
 def test_meshes_are_closed_and_outward(radius, resolution):

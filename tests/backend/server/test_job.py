@@ -1,10 +1,11 @@
-"""A job: which of its progress is sent."""
+"""A job: which of its progress is sent, and until when it can be cancelled."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
 import pytest
+from dsr_backend.runtime.errors import Cancelled
 from dsr_backend.server import job
 from dsr_backend.server.job import Job
 
@@ -45,3 +46,18 @@ def test_a_change_of_phase_is_always_sent(events: Events) -> None:
     for phase in ("sampling", "fit", "fit", "saving"):
         fit.progress(progress(phase))
     assert [phase for _, phase in events] == ["sampling", "fit", "saving"]
+
+
+def test_a_job_that_has_begun_to_write_its_result_is_not_cancelled_any_more(events: Events) -> None:
+    fit = Job(1, "fit", {}, {}, events)
+    fit.commit()
+    assert not fit.cancel() and not fit.cancelled()
+    fit.check()
+
+
+def test_a_job_that_was_cancelled_does_not_begin_to_write_its_result(events: Events) -> None:
+    fit = Job(1, "fit", {}, {}, events)
+    assert fit.cancel() and fit.cancelled()
+    with pytest.raises(Cancelled, match="fit was cancelled"):
+        fit.commit()
+    assert fit.cancel()
