@@ -12,6 +12,7 @@ import pytest
 from pymol_dsr.analysis import baselines, evaluation
 from pymol_dsr.analysis.evaluation import StateScores
 from pymol_dsr.shared import superpose
+from pymol_dsr.shared.scoring import group_of
 from support.scene import build_peptide, coordinates
 
 
@@ -94,6 +95,13 @@ def test_the_table_has_means_deviations_and_the_rmsd_of_each_group():
     assert "0.9700 ± 0.0100" in training and "0.9800 ± 0.0100" in training and training.endswith("0.40 ± 0.00")
     assert field.endswith("0.60 ± 0.00") and "0.60" not in linear and "0.60" not in hold
     assert "nan" in future
+
+
+def test_groups_are_in_order_of_time_far_into_the_future():
+    states = (8, 5, 112, 17, 103, 3, 9)
+    scores = [StateScores(n, group_of(n, [3, 4, 7]), "field", 0.9, 0.1, 0.01, 0.9, 0.5) for n in states]
+    groups = [line.split("  ")[0].strip().removesuffix(" field") for line in evaluation.score_table(scores)[1:]]
+    assert groups == ["training", "between", "future 1-10", "future 91-100", "future 101-110"]
 
 
 def test_the_file_has_a_line_for_each_state_and_method(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -205,6 +207,16 @@ def test_a_landscape_against_a_reference(trpcage, tmp_path, capfd):
     assert "js_runs_bits" not in figures
     assert file.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     assert not session_of(cmd).jobs.fits
+
+
+def test_the_state_nearest_to_a_place_is_that_in_the_spread_of_each_axis():
+    # One axis spreads a hundred times as far as the other, as on a map whose axes fill its sides.
+    axes = np.array([[0.0, 0.0], [100.0, 1.0], [40.0, 1.0], [0.0, 1.0]])
+    states = [("pep", number) for number in (1, 2, 3, 4)]
+    landscape = EnsembleLandscape(states, (), "", cast(Any, SimpleNamespace(axes=axes)))
+    assert landscape.nearest(22.0, 1.0) == ("pep", 3)
+    assert landscape.nearest(15.0, 0.9) == ("pep", 4)
+    assert landscape.nearest(30.0, 0.1) == ("pep", 1)
 
 
 def test_a_landscape_is_entered_as_one_and_not_as_a_fit(plugin, monkeypatch):

@@ -72,6 +72,17 @@ def test_fitted_atoms_are_known_again_when_the_object_has_changed(peptide, chang
     assert peptide.count_atoms(selected) == peptide.count_atoms(f"{selected} and not hydro") == len(mask)
 
 
+def test_atoms_whose_numbers_occur_twice_are_not_guessed(cmd):
+    # As after `create both, first or second` of files that both count from 1.
+    cmd.fab("GGGG", "other", chain="A")
+    for name, chain in (("pep", "B"), ("copy", "C")):
+        cmd.fab("AKEL", name, chain=chain)
+    trajectory = fitted(cmd, "pep")
+    assert trajectory.identity is not None and trajectory.atoms is not None
+    cmd.create("both", "other or pep or copy")
+    assert find_atoms("both", trajectory.atoms, trajectory.identity, cmd) is None
+
+
 def test_one_look_up_serves_all_properties_and_selections(peptide, monkeypatch):
     trajectory, look_ups = fitted(peptide, "pep and resi 2-8"), []
 

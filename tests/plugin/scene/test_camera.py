@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from pymol_dsr.scene import placement
-from pymol_dsr.scene.camera import FAR, distant_view, intro_views, toward_camera, turned_view
+from pymol_dsr.scene.camera import (
+    FAR,
+    distant_view,
+    followed_views,
+    intro_views,
+    moved_view,
+    toward_camera,
+    turned_view,
+)
+from pymol_dsr.scene.timeline import MovieState
+from support.shapes import turn
 
 
 def test_toward_the_camera_points_come_nearer(peptide):
@@ -47,3 +57,28 @@ def test_an_intro_begins_and_ends_slowly_and_ends_before_the_view(peptide, intro
     steps = np.abs(np.diff(views, axis=0)).max(axis=1)
     assert len(views) == 21 and steps[0] < 0.3 * steps.max() and steps[-1] < 0.3 * steps.max()
     np.testing.assert_allclose(views[0], view if intro == "turn" else distant_view(view, FAR), atol=1e-6)
+
+
+def in_camera(view, points):
+    """Where PyMOL's camera sees points [N,3]: its view holds a rotation by columns, the camera and the origin."""
+    turn = np.reshape(view[:9], (3, 3)).T
+    return (points - np.array(view[12:15])) @ turn.T + np.array(view[9:12])
+
+
+def test_a_moved_view_shows_a_molecule_where_the_view_shows_it_moved(peptide):
+    peptide.turn("x", 33)
+    peptide.turn("y", -71)
+    view, points = peptide.get_view(), np.random.default_rng(0).normal(0, 9, (20, 3))
+    rotation, shift = turn(70.0), np.array([3.0, -20.0, 7.5])
+    in_view = in_camera(moved_view(view, rotation, shift), points)
+    np.testing.assert_allclose(in_view, in_camera(view, points @ rotation.T + shift), atol=1e-3)
+
+
+def test_a_followed_movie_begins_with_the_view_whatever_time_it_begins_at(peptide):
+    view, shape = list(peptide.get_view()), np.random.default_rng(0).normal(0, 9, (20, 3)).astype(np.float32)
+    atoms = {time: (shape @ turn(20.0 * time).T + 5.0 * time).astype(np.float32) for time in (1.0, 2.0, 3.0)}
+    order = [MovieState(time, int(time), "movie", False) for time in (3.0, 2.0, 1.0)]
+    views = followed_views(view, order, atoms, np.eye(4, dtype=np.float32))
+    np.testing.assert_allclose(views[0], view, atol=1e-3)
+    in_view = [in_camera(view, atoms[state.time]) for view, state in zip(views, order, strict=True)]
+    np.testing.assert_allclose(in_view, np.repeat(in_view[:1], 3, 0), atol=1e-2)

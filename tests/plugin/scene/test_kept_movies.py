@@ -42,6 +42,7 @@ def test_a_kept_state_is_small_and_the_same_surface():
 
 
 def test_indices_past_two_bytes_are_kept_whole():
-    faces = np.array([[0, 1, 70_000]], np.int32)
-    compact, _ = kept_mesh(70_001, faces, None, None)
-    assert np.array_equal(compact.faces, faces) and not compact.has_atoms
+    for last in (65_535, 65_536, 70_000):
+        faces = np.array([[0, 1, last]], np.int32)
+        compact, _ = kept_mesh(last + 1, faces, None, None)
+        assert np.array_equal(compact.faces, faces) and not compact.has_atoms

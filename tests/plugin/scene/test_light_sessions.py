@@ -53,6 +53,14 @@ def test_a_coarse_model_has_about_its_number_of_beads_which_touch_the_surface_fr
     assert np.allclose(np.linalg.norm(beads[:, 1:4], axis=1) + beads[:, 4], 20.0, atol=1e-3)
 
 
+@pytest.mark.parametrize("extent", [(40.0, 3.0, 5.0), (5.0, 40.0, 3.0), (3.0, 5.0, 40.0)])
+def test_no_point_of_a_long_surface_is_farther_from_a_bead_than_a_cell(extent):
+    points, width = (0.5 * np.array(extent) * sphere()).astype(np.float32), 2.0
+    beads = points[coarse.bead_vertices(points, width)]
+    distance = np.linalg.norm(points[:, None] - beads[None], axis=2).min(1)
+    assert distance.max() <= 3.0**0.5 * width and len(beads) < 0.2 * len(points)
+
+
 def test_coarse_movies_of_any_length_keep_to_their_bytes():
     for count in (1, 10, 79, 600, 5000):
         models = -(-count // coarse.states_per_model(count))

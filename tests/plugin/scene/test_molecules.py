@@ -238,3 +238,12 @@ def test_measures_are_those_of_the_fitted_atoms_after_hydrogens_were_removed(bac
     dsr_measure(name, "1-3", plot=0, _self=backend)
     assert "until then it has no measures of residues" in capsys.readouterr().out
     assert "selection resi 6: pep is not in the scene as" in refused(backend, dsr_measure, name, selection="resi 6")
+
+
+def test_a_molecule_that_is_fitted_anew_under_its_old_name_takes_the_tag_of_the_one_before(plugin):
+    claim_molecule("fit", "pep", plugin)
+    plugin.set_name("pep", "before")
+    build_peptide(plugin)
+    claim_molecule("fit", "pep", plugin)
+    plugin.set_name("pep", "renamed")
+    assert present_name("fit", "pep", plugin) == "renamed"

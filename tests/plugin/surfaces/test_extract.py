@@ -140,6 +140,13 @@ def test_part_of_an_object_is_a_closed_surface(peptide):
     assert len(surface.atoms) == peptide.count_atoms("pep and resi 1-4")
 
 
+def test_an_object_in_a_group_that_is_off_has_its_surface(peptide):
+    before = surface_at(peptide, "pep", 1)
+    peptide.group("hidden", "pep")
+    peptide.disable("hidden")
+    assert np.array_equal(surface_at(peptide, "pep", 1).points, before.points)
+
+
 def test_ignored_atoms_are_left_out(peptide):
     peptide.flag("ignore", "pep and resi 9", "set")
     source = extract.read_source("pep", "1", _self=peptide)

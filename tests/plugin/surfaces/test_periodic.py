@@ -13,8 +13,9 @@ from pymol_dsr.commands.evaluate import dsr_eval
 from pymol_dsr.commands.files import dsr_load, dsr_save
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.surfaces import extract, periodic, stream
+from pymol_dsr.surfaces.coordinates import jump_warnings
 from pymol_dsr.surfaces.remedies import FOR_TERMINALS
-from pymol_dsr.surfaces.source import ExtractError
+from pymol_dsr.surfaces.source import ExtractError, SelectedAtoms
 from support.paths import CASES
 from support.scene import coordinates, put
 
@@ -296,3 +297,27 @@ def test_a_fit_with_unwrap_is_scored_against_whole_molecules(backend, tmp_path):
     for fit in (name, reloaded):
         rows = dsr_eval(fit, "2+4", baselines="none", _self=backend)
         assert min(row.iou for row in rows) > 0.9
+
+
+def test_a_cell_has_the_edges_and_angles_of_its_crystal():
+    cell = periodic.cell_of((30.0, 40.0, 50.0, 75.0, 82.0, 100.0, "P 1"))
+    assert cell is not None
+    edges = np.linalg.norm(cell, axis=1)
+    np.testing.assert_allclose(edges, [30.0, 40.0, 50.0])
+    angles = [np.degrees(np.arccos(cell[i] @ cell[j] / (edges[i] * edges[j]))) for i, j in ((1, 2), (0, 2), (0, 1))]
+    np.testing.assert_allclose(angles, [75.0, 82.0, 100.0])
+    # The first edge along x, the second in the plane of x and y, right-handed, as in PDB files.
+    assert not np.triu(cell, 1).any() and np.linalg.det(cell) > 0
+
+
+def test_molecules_that_move_together_make_no_jump():
+    atoms = SelectedAtoms("two", np.arange(3, dtype=np.int32), [1, 2, 3], ["A", "B", "C"])
+    first = np.array([[0, 0, 0], [5, 0, 0], [9, 0, 0]], np.float32)
+    owners = np.array([0, 0, 1])
+
+    def warnings_of(second):
+        return jump_warnings([1, 2], {1: first, 2: second}, atoms, owners, half_edge=np.inf, remedy="unwrap")
+
+    assert warnings_of(first + 90) == []
+    [line] = warnings_of(first + np.array([[90], [90], [120]], np.float32))
+    assert line.startswith("atom id 3 (C) moves 52.0 A from state 1 to 2")
