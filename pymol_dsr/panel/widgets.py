@@ -162,9 +162,34 @@ def narrow(combo: Any) -> None:
     combo.setMinimumContentsLength(8)
 
 
+class NumberField(QtWidgets.QDoubleSpinBox):
+    """A field for a number, with the decimal point of commands in all countries. A typed comma becomes a point.
+
+    Qt would take 0,5 for 5 where numbers have a point, and 0.5 for 5 where they have a comma: for thousands.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        plain = QtCore.QLocale.c()
+        plain.setNumberOptions(QtCore.QLocale.NumberOption.OmitGroupSeparator)
+        self.setLocale(plain)
+
+    def validate(self, text: str, position: int) -> Any:
+        """Say whether a typed text is a number, or may become one; the text has a point in place of a comma."""
+        return super().validate(self._with_point(text), position)
+
+    def valueFromText(self, text: str) -> float:
+        """Return the number of a text."""
+        return float(super().valueFromText(self._with_point(text)))
+
+    def _with_point(self, text: str) -> str:
+        number = text.removesuffix(self.suffix())
+        return number.replace(",", ".") + text[len(number) :]
+
+
 def spin(low: float, high: float, step: float, decimals: int, suffix: str = "", special: str = "") -> Any:
     """Return a field for a number, at 0 or the nearest to it; at the lowest one where `special` stands for that."""
-    box = QtWidgets.QDoubleSpinBox()
+    box = NumberField()
     box.setRange(low, high)
     box.setSingleStep(step)
     box.setDecimals(decimals)
@@ -228,14 +253,21 @@ def label(text: str, buddy: Any) -> Any:
     return widget
 
 
-def wrapped_label(text: str = "") -> Any:
-    """Return a label that wraps its text, and is as narrow as its row.
+class WrappedLabel(QtWidgets.QLabel):
+    """A label that wraps its text, and is as narrow as its row.
 
-    Qt would make the window as wide as its longest word, as the name of an object.
+    Qt would make the window as wide as its longest word, as the name of an object. With a least width that is set, a
+    form gives the label the height that it needs at that width: a row for each word.
     """
-    widget = QtWidgets.QLabel(text, wordWrap=True)
-    widget.setMinimumWidth(1)
-    return widget
+
+    def minimumSizeHint(self) -> Any:
+        """Ask for no width."""
+        return QtCore.QSize(1, super().minimumSizeHint().height())
+
+
+def wrapped_label(text: str = "") -> Any:
+    """Return a label that wraps its text, and is as narrow as its row."""
+    return WrappedLabel(text, wordWrap=True)
 
 
 def with_ending(path: str, endings: Sequence[str], usual: str = "") -> str:
