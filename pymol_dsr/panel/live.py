@@ -22,7 +22,7 @@ from ..fits.background import Background
 from ..fits.fit import Fit, JobError, Trajectory
 from ..fits.jobs import Jobs
 from ..scene import atoms, cgo, color_bar, color_sources, palettes, placement, single_surface
-from ..scene.objects import SceneError, switch_off
+from ..scene.objects import SceneError
 from ..scene.palettes import Colors, ColorScale
 from ..scene.replies import mesh_of, vertex_colors
 from ..scene.tags import LIVE, Tag
@@ -357,7 +357,7 @@ class Live(QtCore.QObject):
                 # Movies of the same molecule and the preview would lie in the same place.
                 default = "_".join([request.fit.name, *request.members])
                 for movie in (request.fit.name, default, *self._objects_at(request.trajectory.object)):
-                    switch_off(movie, cmd)
+                    single_surface.switch_off_movie(movie, request.trajectory.object, cmd)
                     _switch_off_legend(movie, cmd)
                 single_surface.remove([single_surface.preview_name(request.fit.name, cmd)], cmd)
             molecule = request.trajectory.object

@@ -15,9 +15,8 @@ from ..surfaces.source import Surface
 from . import cgo, placement
 from .atoms import PresentAtoms
 from .gui_thread import in_gui
-from .objects import switch_off
 from .replies import mesh_of, vertex_colors
-from .single_surface import clear_place, live_name, preview_name, put_mesh, remove
+from .single_surface import clear_place, live_name, preview_name, put_mesh, remove, switch_off_movie
 from .tags import PREVIEW, Tag
 
 # Å between the nodes of the first mesh; the later ones are finer, as far as TRIANGLES lets them.
@@ -112,7 +111,7 @@ class Preview:
         if not self._shown:
             self._shown = True
             # Objects that an earlier fit of this name has left would hide it.
-            switch_off(self._fit.name, self._self)
+            switch_off_movie(self._fit.name, self._trajectory.object, self._self)
             clear_place(self._trajectory.object, self.name, self._self)
             remove([live_name(self._fit.name, self._self)], self._self)
         tag = Tag(PREVIEW, self._fit.name, self._trajectory.object)

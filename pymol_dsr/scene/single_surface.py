@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..surfaces.selections import ATOMS_TITLE
 from . import cgo, placement
 from .color_bar import remove_bars
-from .objects import switch_off
+from .objects import object_kind, switch_off
 from .tags import LIVE, MOVIE, PREVIEW, Tag, object_of, put_tag, tagged_objects
 
 
@@ -32,10 +33,24 @@ def clear_place(molecule: str, name: str, _self: Any) -> None:
         if tag.molecule != molecule or object == name:
             continue
         if tag.role == MOVIE:
-            switch_off(object, _self)
+            if object in _self.get_names("objects", enabled_only=1):
+                switch_off_movie(object, molecule, _self)
         else:
             remove([object], _self)
             remove_bars(object, _self)
+
+
+def switch_off_movie(name: str, molecule: str, _self: Any) -> None:
+    """Switch a movie off. Where its own atoms are on, they are switched off, too, and the molecule is on again.
+
+    The states of these atoms are those of the movie: beside another surface they would be at another time.
+    """
+    switch_off(name, _self)
+    atoms = f"{name}_atoms"
+    if atoms in _self.get_names("objects", enabled_only=1) and object_kind(atoms, _self) == ATOMS_TITLE:
+        _self.disable(atoms)
+        if molecule in _self.get_names("objects"):
+            _self.enable(molecule)
 
 
 def remove_both(fit: str, _self: Any) -> None:

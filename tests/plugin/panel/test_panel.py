@@ -32,6 +32,7 @@ from pymol_dsr.shared.options import BASELINES, FieldOptions, MeshOptions
 from pymol_dsr.shared.scoring import FIELD
 from pymol_dsr.sources.jobs import TrainingErrors
 from pymol_dsr.surfaces.object_session import read_object_session
+from pymol_dsr.surfaces.selections import ATOMS_TITLE
 from support.meshes import mesh_result
 
 
@@ -143,6 +144,23 @@ def test_other_movies_of_the_molecule_are_switched_off_for_the_live_surface(cmd)
     appearance = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
     engine.draw(LiveMesh(mesh_request, appearance, mesh_result(flat_mesh(0)), floats, 1))
     assert cmd.get_names(enabled_only=1) == ["other", "a_live"]
+
+
+def test_the_atoms_of_a_movie_give_way_to_the_molecule_for_the_live_surface(cmd):
+    """They are at the movie's times: state 5 of a movie of half states is time 3."""
+    mesh_request, floats = request(), [2.0, 4.0, *[5.0, 0.0, 0.0, 1.0, 4.0, 0.0, 0.0, 0.0] * 3, 3.0]
+    trajectory = dataclasses.replace(mesh_request.trajectory, object="mol")
+    cmd.fab("GG", "mol")
+    cmd.create("a_atoms", "mol")
+    cmd.set_title("a_atoms", 1, ATOMS_TITLE)
+    cmd.create("mine_atoms", "mol")
+    cmd.disable("mol")
+    cmd.load_cgo(floats, "a", 1)
+    engine = Live(None, Jobs(Settings()), None, cmd)
+    appearance = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
+    mesh_request = dataclasses.replace(mesh_request, trajectory=trajectory)
+    engine.draw(LiveMesh(mesh_request, appearance, mesh_result(flat_mesh(0)), floats, 1))
+    assert cmd.get_names(enabled_only=1) == ["mol", "mine_atoms", "a_live"]
 
 
 def test_the_live_surface_has_a_bar_of_its_values(cmd):
