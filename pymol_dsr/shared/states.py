@@ -56,7 +56,8 @@ def parse(
         _check_count(label, last, most)
         return list(range(1, last + 1))
     if "," in text:
-        raise StatesError(f"{label}: a comma ends an argument in PyMOL; join ranges with +, as in 1+5+9")
+        fractions = ", and write fractions with a point, as in 1-9:0.5" if fractional else ""
+        raise StatesError(f"{label}: a comma ends an argument in PyMOL; join ranges with +, as in 1+5+9{fractions}")
 
     # As many as there are parts, at least.
     _check_count(label, text.count("+") + 1, most)

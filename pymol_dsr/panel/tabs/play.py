@@ -288,12 +288,12 @@ class PlayTab(QtWidgets.QWidget):
 
     def _shown(self, mesh: LiveMesh) -> None:
         request, result = mesh.request, mesh.result
-        if result.extrapolated:
+        if not mesh.triangles:
+            self.message.setText(f"there is no surface at {request.level:g} Å")
+        elif result.extrapolated:
             error = result.expected_error
             expected = f", expected error {error:.2f} Å" if error else ""
             self.message.setText(f"state {request.time:g} is predicted{expected}")
-        elif not mesh.triangles:
-            self.message.setText(f"there is no surface at {request.level:g} Å")
         elif request.fine:
             word = "calm" if request.field.steady else "exact" if request.time in request.trajectory.states else ""
             words = [f"{result.volume:,.0f} Å³, {result.area:,.0f} Å²", word, color_text(mesh)]

@@ -6,6 +6,7 @@ import gc
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 from pymol import CmdException
 
@@ -19,10 +20,14 @@ from pymol_dsr.commands.morph import read_structures
 from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
 from pymol_dsr.fits.timing import FitTiming, Rates
 from pymol_dsr.panel import learn_block, window
+from pymol_dsr.panel.live import Appearance, LiveMesh, MeshRequest
 from pymol_dsr.panel.source_kinds import KINDS
 from pymol_dsr.panel.tabs import morph
 from pymol_dsr.session import session_of
+from pymol_dsr.shared.mesh import Mesh
+from pymol_dsr.shared.options import FieldOptions
 from pymol_dsr.shared.source_options import FRAMES
+from support.meshes import mesh_result
 from support.waiting import PATIENCE, wait_for
 
 
@@ -144,6 +149,28 @@ def test_the_page_play_announces_surfaces_and_not_ensembles(panel):
     assert panel.play.no_surface().startswith("no surface is open")
     fits["pep_dsr"] = Fit("pep_dsr", activity=Activity.FIT, timing=FitTiming(1, "fast", Rates()))
     assert panel.play.no_surface().startswith("pep_dsr is being made")
+
+
+def test_the_page_play_says_where_a_level_has_no_surface_also_past_the_states(panel):
+    trajectory, appearance = Trajectory("", "pep", "pep", None, [1.0, 2.0]), Appearance(None, (1.0, 1.0, 1.0), None, [])
+    request = MeshRequest(
+        Fit("a"),
+        trajectory,
+        FieldOptions(),
+        area=None,
+        time=2.5,
+        level=-9.0,
+        smooth=None,
+        resolution=None,
+        color="",
+        seen=0,
+        fine=True,
+    )
+    empty = mesh_result(
+        Mesh(np.zeros((0, 3), "f4"), np.zeros((0, 3), "f4"), np.zeros((0, 3), "i4")), expected_error=1.0
+    )
+    panel.play.live.shown.emit(LiveMesh(request, appearance, empty, [], triangles=0))
+    assert panel.play.message.text() == "there is no surface at -9 Å"
 
 
 def test_the_page_make_surface_shows_fits_under_way_and_no_ensembles(panel):

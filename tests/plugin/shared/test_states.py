@@ -116,6 +116,13 @@ def test_refused_with_one_clear_line(text, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_decimal_comma_is_refused_with_the_point_to_write():
+    with pytest.raises(StatesError, match=r"1\+5\+9, and write fractions with a point, as in 1-9:0.5$"):
+        parse("1-79:0,5", fractional=True)
+    with pytest.raises(StatesError, match=r"join ranges with \+, as in 1\+5\+9$"):
+        parse("1,5")
+
+
 def test_no_more_states_are_read_than_may_be_asked_for():
     """Counted before they are read, as many as there are parts; then as many as the ranges have."""
     assert parse("1+2+3", most=3) == [1, 2, 3] and parse("1-3", most=3) == [1, 2, 3]
