@@ -75,8 +75,11 @@ class EnsemblesTab(QtWidgets.QWidget):
         self.landscape_button = QtWidgets.QPushButton("Landscape")
         self.landscape_button.setToolTip("Slow axes, free energy and macrostates of a protein's CA atoms")
         self.split_button = QtWidgets.QPushButton("Make objects")
-        self.split_button.setToolTip("An object of the states of each macrostate, for dsr_fit or an occupancy")
+        self.split_button.setToolTip(
+            "An object of the states of each macrostate, for dsr_fit or an occupancy; Landscape comes first"
+        )
         self.save = QtWidgets.QPushButton("Save table …")
+        self.save.setToolTip("Write the tables and the picture of the landscape; Landscape comes first")
         self.map = LandscapeMap(190)
         self.figures = wrapped_label()
         for button in (self.split_button, self.save):
@@ -147,6 +150,7 @@ class EnsemblesTab(QtWidgets.QWidget):
             warnings.append(line)
 
         self._pressed = self.occupancy_button
+        self.panel.say("")
         runner = Runner("dsr_occupancy", say=lines.append, note=warn)
         self._running = {name, f"{name}_occupancy", *(f"{molecule}_occupancy" for molecule in molecules(cmd))}
 
@@ -168,6 +172,7 @@ class EnsemblesTab(QtWidgets.QWidget):
         if self._cancelled():
             return
         self._pressed = self.landscape_button
+        self.panel.say("")
         reference = self.reference.currentText()
         chosen = EnsembleObjects(
             self._molecules(), "" if reference == NO_REFERENCE else reference, self.states.text().strip() or "all"

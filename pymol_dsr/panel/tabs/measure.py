@@ -40,6 +40,7 @@ class MeasureTab(FitPage):
         self.dt = spin(NO_TIME, 1e6, 0.01, 4, " ns", "unknown")
         self.dt.setToolTip("Nanoseconds from one state of the trajectory to the next; the curves then have times (dt=)")
         self.save = QtWidgets.QPushButton("Save table …")
+        self.save.setToolTip("Write the tables and the curves; Measure comes first")
         self.save.setEnabled(False)
         self.slider = TimeSlider()
         self.slider.setToolTip("The time of the surface in the scene; the line in the curves stands there")

@@ -47,6 +47,7 @@ class QualityTab(FitPage):
             box.setChecked(key in EvaluationOptions().baselines)
             box.setToolTip(BASELINES[key].hint)
         self.save = QtWidgets.QPushButton("Save table …")
+        self.save.setToolTip("Write the scores as .csv; Compare comes first")
         self.save.setEnabled(False)
         self.metric = QtWidgets.QComboBox()
         for metric, label in METRICS.items():
@@ -77,6 +78,7 @@ class QualityTab(FitPage):
         options = EvaluationOptions(tuple(key for key, box in self.beside.items() if box.isChecked()))
         field, session, cmd = FieldOptions(trajectory=trajectory), self.panel.session, self.panel.cmd
         text = self.states.text().strip()
+        self.panel.say("")
 
         def work() -> Any:
             return evaluate_fit(session, name, text, field, options, Runner("dsr_eval"), cmd)

@@ -142,6 +142,20 @@ def test_the_figures_of_a_fit_are_not_those_of_one_that_takes_its_place(
     assert not displayed(page)
 
 
+@pytest.mark.parametrize(
+    ("page_name", "function"),
+    [("quality", "compare"), ("ensembles", "show_occupancy"), ("ensembles", "show_landscape")],
+)
+def test_new_work_of_a_page_takes_its_earlier_error_away(panel, monkeypatch, page_name, function):
+    page = getattr(panel, page_name)
+    panel.session.jobs.fits["a"] = Fit("a", [Trajectory("", "pep", "%pep", None, [1.0, 2.0])], phase=Phase.READY)
+    page.refresh()
+    monkeypatch.setattr(panel, "run", lambda *args, **options: None)
+    panel.complain("states 99: the object pep has 2 states; 99 is past the end")
+    getattr(page, function)()
+    assert panel.status.text() == ""
+
+
 def test_the_page_play_announces_surfaces_and_not_ensembles(panel):
     fits = panel.session.jobs.fits
     fits["pep_ensemble"] = Fit("pep_ensemble", activity=Activity.LANDSCAPE)
