@@ -126,7 +126,7 @@ def dsr_fit(
         breaks = auto, none or states as 12+24: runs that were saved one after the other are cut apart, here after
         states 12 and 24. Nothing is blended, smoothed or forecast across a cut, and between two runs the nearer
         state is held. auto cuts where the molecule jumps: where a step is far longer than its neighbours and the
-        molecule does not come back. A loop has no cuts {default: auto}
+        molecule does not come back. A loop and a path of dsr_fill or dsr_morph have no cuts {default: auto}
 
         unwrap = 0/1: make molecules whole that the periodic box of a simulation cuts, and let none jump through it
         from state to state. The object needs a unit cell, and stays as it is {default: 0}
@@ -276,6 +276,8 @@ def prepare_fit(
         check_breaks(options.breaks or (), source.states)
         for line in source.warnings:
             print(f" dsr_fit: warning: {line}")
+    if options.breaks is None and all(provenance.is_path(source.provenance) for source in sources):
+        options = dataclasses.replace(options, breaks=())
     is_chosen, name = bool(name), new_fit_name(session.jobs.fits, name or f"{sources[0].object}_dsr", "name", _self)
     _check_trajectory_names([source.object for source in sources] if len(sources) > 1 else [])
     if name == start.family:

@@ -134,6 +134,11 @@ def describe(origin: JsonObject) -> str:
     return str(origin.get("title") or "an unknown source")
 
 
+def is_path(origin: JsonObject | None) -> bool:
+    """Return whether states are a path between known ones: the side chains that turn in its middle are no jump."""
+    return origin is not None and origin.get("kind") == "fill"
+
+
 def describe_fit(report: FitReport, trajectory: str) -> str:
     """Return the origin of the states of one trajectory of a fit, as `generated: fill by hold`; empty for true ones.
 

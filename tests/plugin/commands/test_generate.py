@@ -22,7 +22,7 @@ from pymol_dsr.session import session_of
 from pymol_dsr.shared.messages import BackTestRow, SourceFrames, SourceProgress, SourceStatus
 from pymol_dsr.shared.options import FitOptions, StartOptions
 from pymol_dsr.sources.back_test import table_lines
-from pymol_dsr.surfaces.selections import generated_states
+from pymol_dsr.surfaces.selections import GENERATED_TITLE, generated_states
 from support.paths import CASES
 from support.scene import coordinates
 from support.session import refused
@@ -137,6 +137,21 @@ def test_a_fit_of_states_that_are_still_made_says_so(plugin, capsys):
         prepare_fit(session, name, "1-4", *arguments)
         line = f"dsr_simulate still makes states of {name}; this fit has 4 states, and none of those to come"
         assert (f" dsr_fit: warning: {line}" in capsys.readouterr().out) == is_made, name
+
+
+@pytest.mark.parametrize(
+    ("kind", "breaks", "expected"),
+    [("fill", None, ()), ("fill", (2,), (2,)), ("continue", None, None)],
+)
+def test_a_path_has_no_cuts_unless_the_user_names_them(plugin, kind, breaks, expected):
+    """Side chains turn in the middle of a path, far faster than before and after, which looks like a jump."""
+    session = session_of(plugin)
+    plugin.create("pep_fill", "pep")
+    plugin.set_title("pep_fill", 2, GENERATED_TITLE)
+    session.sources.provenance.put("pep_fill", {"kind": kind, "method": "straight"})
+    options = FitOptions(preset="preview", breaks=breaks)
+    _, request = prepare_fit(session, "pep_fill", "1-4", "", options, StartOptions(), plugin)
+    assert request.options.breaks == expected
 
 
 def test_states_that_arrive_wait_for_the_job_and_other_atoms_are_dropped(plugin):
