@@ -11,6 +11,9 @@ from . import gate, sampling
 from .contract import Generated, GenerationTask
 from .projection import BondProjection
 
+# Superposed states whose atoms lie nearer to each other are one state (Å).
+IDENTICAL = 1e-3
+
 
 def sample_trajectory(task: GenerationTask) -> Generated:
     """Return more states like those of the first trajectory."""
@@ -20,6 +23,8 @@ def sample_trajectory(task: GenerationTask) -> Generated:
             f"states are sampled like three known ones or more, not like {len(trajectory)}: give more states"
         )
     states = sampling.mean_superposed(np.asarray(trajectory.coordinates, np.float64), topology)
+    if np.ptp(states, axis=0).max() < IDENTICAL:
+        raise ValueFault(f"the {len(trajectory)} states are identical: give states that differ")
     projection = BondProjection.of(topology.bonds, topology.heavy, states)
     name = options.method
     table: tuple[BackTestRow, ...] = ()

@@ -94,7 +94,9 @@ def _back_test(
     """
     trace, bonds = topology.trace, topology.heavy_bonds
     lengths = statistics.bond_lengths(known, bonds).mean(0)
-    ordered = gate.memory(known, trace) >= gate.UNORDERED
+    # Copies of one state have no steps.
+    steps = statistics.step_rmsd(known[:, trace])
+    ordered = steps > 0.0 and gate.memory(known, trace) >= gate.UNORDERED
     count = min(max(FEWEST_DRAWN, len(known)), MOST_DRAWN)
     scores: dict[str, dict[str, float]] = {}
     for method in SAMPLERS:
@@ -111,7 +113,7 @@ def _back_test(
             "broken (%)": 100.0 * statistics.broken_bonds(drawn, bonds, lengths),
         }
         if ordered:
-            scores[method][STEPS] = statistics.step_rmsd(drawn[:, trace]) / statistics.step_rmsd(known[:, trace])
+            scores[method][STEPS] = statistics.step_rmsd(drawn[:, trace]) / steps
     return scores
 
 

@@ -88,6 +88,18 @@ def test_replicas_of_a_method_that_draws_differ_and_seeds_repeat_them():
     assert "all 2 replicas are the same" in run(trajectory(30), **{**options, "method": "hold"}).notes[-1]
 
 
+def test_copies_of_one_state_are_not_sampled():
+    copies = Trajectory(np.repeat(models(1).coordinates, 20, 0), np.arange(1.0, 21.0))
+    with pytest.raises(ValueFault, match=r"^the 20 states are identical: give states that differ$"):
+        run(copies, task="sample", frames=5)
+
+
+def test_states_that_begin_with_copies_of_one_are_sampled():
+    coordinates = models(30).coordinates.copy()
+    coordinates[:24] = coordinates[0]
+    assert len(run(Trajectory(coordinates, np.arange(1.0, 31.0)), task="sample", frames=5).coordinates) == 5
+
+
 def test_models_are_not_continued_but_sampled():
     with pytest.raises(ValueFault, match=r"not a time series.*dsr_sample.*ordered=1"):
         run(models(40), task="continue")
