@@ -29,6 +29,7 @@ from dsr_backend.fields.base import Field  # noqa: E402
 from dsr_backend.results import dsr_file  # noqa: E402
 from dsr_backend.surfaces import surfaces_file  # noqa: E402
 
+from pymol_dsr.shared.text import counted  # noqa: E402
 from support.paths import CASES, ROOT  # noqa: E402
 from support.shapes import ball, cloud  # noqa: E402
 from support.waiting import PATIENCE, wait_for  # noqa: E402
@@ -254,6 +255,7 @@ def test_ctrl_c_leaves_a_batch_that_goes_on(data, tmp_path):
     out, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, errors
     assert "summary.csv: 3 of 4 fitted" in out and "failed: cut: " in out and "is not a whole .safetensors file" in out
+    assert f"4 trajectories, 2 at once, {counted(threads_each(2), 'thread')} each\n" in errors
     assert all(f"{name} is there already" in errors for name in finished)
     rows = summary(tmp_path / "fits")
     assert list(rows) == ["fit0", "fit1", "cut", "fit2"]

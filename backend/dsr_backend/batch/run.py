@@ -16,6 +16,7 @@ from typing import Any
 from pymol_dsr.shared.cores import usable_cores
 from pymol_dsr.shared.options import BatchOptions
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
+from pymol_dsr.shared.text import counted
 
 from ..surfaces import from_pymol
 from .cluster import cluster_client
@@ -50,7 +51,8 @@ def run(
     workers = min(options.workers or (len(tasks) if options.cluster else cores), len(tasks))
     threads = options.cores if options.cluster else max(1, cores // workers)
     started = written = time.monotonic()
-    say(f"{len(tasks)} trajectories, {workers} at once, {threads} threads each")
+    trajectories = counted(len(tasks), "trajectory", "trajectories")
+    say(f"{trajectories}, {workers} at once, {counted(threads, 'thread')} each")
     with cluster_client(workers, threads, options, folder, say) as client:
         from distributed import as_completed
 
