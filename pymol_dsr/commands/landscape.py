@@ -16,7 +16,7 @@ from ..scene.gui_thread import in_gui
 from ..session import Session, session_of
 from ..shared.ensemble_options import LandscapeOptions
 from ..sources.atoms import read_states
-from ..surfaces.selections import selected_object, split_by_object
+from ..surfaces.selections import check_named_once, selected_object, split_by_object
 from .arguments import new_fit_name, table_path
 from .command import command
 from .running import Runner
@@ -139,6 +139,7 @@ def plan_landscape(
             molecules = "+".join(trajectory.object for trajectory in fit.trajectories if trajectory.object)
             raise CmdException(f"{text} is a fit, and a landscape is of atoms; name its molecule, {molecules}")
     ensemble = [_read(selection, chosen.states, _self) for selection in split_by_object(chosen.objects.strip(), _self)]
+    check_named_once(chosen.objects.strip(), [states.atoms.object for states in ensemble])
     reference_selections = split_by_object(chosen.reference, _self) if chosen.reference else []
     reference = [_read(selection, "all", _self) for selection in reference_selections]
     matched, line = landscapes.in_common([*ensemble, *reference])

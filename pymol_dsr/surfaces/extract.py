@@ -21,7 +21,7 @@ from .identity import read_identity
 from .object_session import ObjectSession, read_object_session
 from .periodic import Molecules, box_warnings, made_whole, molecule_positions, read_cell, read_molecules
 from .remedies import IN_PYMOL, Remedies
-from .selections import selected_object, split_by_object
+from .selections import check_named_once, selected_object, split_by_object
 from .source import Coordinates, ExtractError, SelectedAtoms, Source
 from .surface_atoms import surface_atoms
 
@@ -69,11 +69,8 @@ def read_sources(
     sources: list[Source] = []
     for object_selection in split_by_object(selection, _self):
         source = read_source(object_selection, states_text, unwrap=unwrap, remedies=remedies, _self=_self)
-        if source.object in [known.object for known in sources]:
-            raise ExtractError(
-                f"selection {selection}: the object {source.object} occurs twice; each object is one trajectory"
-            )
         sources.append(source)
+        check_named_once(selection, [known.object for known in sources])
     return sources
 
 

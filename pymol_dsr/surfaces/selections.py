@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pymol import CmdException
@@ -38,6 +39,13 @@ def split_by_object(selection: str, _self: Any) -> list[str]:
     data = [name for name in objects if not is_beside_movie(name, _self)] or objects
     data = [name for name in data if not generated_states(name, _self)] or data
     return [f"({selection}) and %{name}" for name in data]
+
+
+def check_named_once(selection: str, objects: Sequence[str]) -> None:
+    """Raise ExtractError where one of the objects of a selection is named twice, as in one+two+one."""
+    for number, name in enumerate(objects):
+        if name in objects[:number]:
+            raise ExtractError(f"selection {selection}: the object {name} occurs twice; each object is one trajectory")
 
 
 def selected_object(selection: str, _self: Any) -> str:

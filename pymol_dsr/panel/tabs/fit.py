@@ -249,6 +249,7 @@ class FitTab(QtWidgets.QWidget):
             with _without_feedback(cmd):
                 object_selections = selections.split_by_object(text, cmd)
                 objects = [selections.selected_object(object_selection, cmd) for object_selection in object_selections]
+            selections.check_named_once(text, objects)
             name = objects[0]
             for object in objects:
                 last = cmd.count_states(f"%{object}")

@@ -219,6 +219,11 @@ def test_the_state_nearest_to_a_place_is_that_in_the_spread_of_each_axis():
     assert landscape.nearest(30.0, 0.1) == ("pep", 1)
 
 
+def test_an_object_is_one_run_of_an_ensemble(plugin):
+    line = "selection pep+pep: the object pep occurs twice; each object is one trajectory"
+    assert refused(plugin, dsr_ensemble, "pep+pep") == line
+
+
 def test_a_landscape_is_entered_as_one_and_not_as_a_fit(plugin, monkeypatch):
     jobs, activities = session_of(plugin).jobs, []
 

@@ -156,6 +156,12 @@ def test_new_work_of_a_page_takes_its_earlier_error_away(panel, monkeypatch, pag
     assert panel.status.text() == ""
 
 
+def test_a_molecule_that_is_named_twice_is_refused_before_its_surface_begins(panel):
+    panel.fit.choose("pep+pep")
+    assert panel.fit.verdict.text().endswith("pep+pep: the object pep occurs twice; each object is one trajectory")
+    assert not panel.fit.fit_button.isEnabled()
+
+
 def test_the_page_play_announces_surfaces_and_not_ensembles(panel):
     fits = panel.session.jobs.fits
     fits["pep_ensemble"] = Fit("pep_ensemble", activity=Activity.LANDSCAPE)
