@@ -196,23 +196,44 @@ def _drawing_alone(
     surfaces = [name for name in (live, *session.movies.objects_at(trajectory.object, _self)) if name not in drawn]
     bars = [bar for surface in surfaces for bar in color_bar.bars_of(surface, _self)]
     source = trajectory.object
+    of_movies = {name: state for name, state in _states_of_atoms(session, source, time).items() if name in enabled}
+    pictured = {name: state for name, state in of_movies.items() if state is not None}
+    # The atoms of a movie that lacks this time stood in for the molecule.
+    is_shown = source in enabled or len(pictured) < len(of_movies)
     atoms = [name for name in drawn if name.endswith("_atoms")]
-    for name in [*surfaces, *bars, *(atoms if source not in enabled else [])]:
+    for name in [*surfaces, *bars, *(of_movies.keys() - pictured), *(atoms if not is_shown else [])]:
         _self.disable(name)
     state = int(time) if float(time).is_integer() else 1
-    pictured = [*drawn, *([] if atoms or source not in enabled else [source])]
-    own_state = _own_state(source, _self) if source in pictured else None
+    pictured |= dict.fromkeys(drawn, state)
+    names = set(_self.get_names("all"))
+    if is_shown and not atoms and source in names:
+        pictured[source] = state
+        _self.enable(source)
+    own_states = {name: _own_state(name, _self) for name in pictured}
     try:
-        for name in pictured:
-            _self.set("state", state, name)
+        for name, shown_state in pictured.items():
+            _self.set("state", shown_state, name)
         draw()
     finally:
-        if own_state is not None:
-            _self.set("state", own_state, source)
-        elif source in pictured:
-            _self.unset("state", source)
-        for name in enabled & set(_self.get_names("all")):
+        for name, own_state in own_states.items():
+            if own_state is None:
+                _self.unset("state", name)
+            else:
+                _self.set("state", own_state, name)
+        for name in {source} & names - enabled:
+            _self.disable(name)
+        for name in enabled & names:
             _self.enable(name)
+
+
+def _states_of_atoms(session: Session, molecule: str, time: float) -> dict[str, int | None]:
+    """Return the state at this time of the atoms of each movie of a molecule, by name; None where it has no such time.
+
+    Movies of whole states have no atoms of their own, and their names are there, too.
+    """
+    movies = [movie for movie in session.movies.by_name.values() if movie.trajectory.object == molecule]
+    states = [{mesh.state.time: mesh.state.state for mesh in movie.meshes} for movie in movies]
+    return {f"{movie.name}_atoms": known.get(time) for movie, known in zip(movies, states, strict=True)}
 
 
 def _own_state(name: str, _self: Any) -> int | None:

@@ -35,6 +35,41 @@ def test_the_time_in_view_is_that_of_the_movie_that_is_switched_on(plugin, times
 
 
 @pytest.mark.system
+@pytest.mark.parametrize(
+    ("time", "states"),
+    [
+        ("3", {"fit_atoms": 5, "fit_still": 3}),
+        ("2.5", {"fit_atoms": 4, "fit_still": 1, "fit_still_atoms": None}),
+        ("4", {"pep": 4, "fit_still": 4, "fit_atoms": None}),
+        ("3.25", {"fit_still_atoms": 1, "fit_still": 1, "fit_atoms": None, "pep": None}),
+    ],
+)
+def test_a_still_has_the_atoms_of_its_time_and_not_those_of_the_movies_frame(
+    backend, tmp_path, monkeypatch, time, states
+):
+    cmd, pictured = backend, {}
+    dsr_fit("pep and polymer", "1-4", name="fit", preset="preview", watch=0, _self=cmd)
+    dsr_movie("fit", "1-3:0.5", _self=cmd)
+    cmd.set("state", 2, "pep")
+    before = cmd.get_names("objects", enabled_only=1), _own_states(cmd)
+    write_picture = cmd.png
+
+    def watched(*args, **kwargs):
+        pictured.update({name: cmd.get_setting_int("state", name) for name in cmd.get_names(enabled_only=1)})
+        return write_picture(*args, **kwargs)
+
+    monkeypatch.setattr(cmd, "png", watched)
+    dsr_still("fit", str(tmp_path / "a.png"), time, width=40, _self=cmd)
+    assert {name: pictured.get(name) for name in states} == states
+    assert (cmd.get_names("objects", enabled_only=1), _own_states(cmd)) == before
+
+
+def _own_states(cmd):
+    """Return the settings that the user has given to the molecule and the movie's atoms."""
+    return [cmd.get_object_settings(name) or [] for name in ("pep", "fit_atoms")]
+
+
+@pytest.mark.system
 def test_lines_say_what_stays_and_what_is_switched_off(backend, capsys, tmp_path):
     cmd = backend
     dsr_fit("pep and polymer", "1-4", name="fit", preset="preview", watch=0, _self=cmd)
