@@ -26,6 +26,7 @@ from ..shared.states import PastEndError
 from ..shared.text import counted
 from ..sources import provenance
 from ..surfaces import extract
+from ..surfaces.coordinates import turn_warning
 from ..surfaces.selections import ATOMS_TITLE
 from .arguments import fit_name, new_fit_name
 from .command import command
@@ -375,6 +376,7 @@ def _fit(session: Session, fit: Fit, request: FitRequest, preview: Preview | Non
             f"dsr_status {name} shows how far it is"
         )
         return
+    sources = {known.name: source for known, source in zip(fit.trajectories, request.sources, strict=True)}
     for member, report in fit.report.members().items():
         if report.breaks and request.options.breaks is None:
             line = jump_line(report.breaks, report.states)
@@ -387,6 +389,9 @@ def _fit(session: Session, fit: Fit, request: FitRequest, preview: Preview | Non
                 "between states is a guess; fit states nearer to each other",
                 member,
             )
+        source, cuts = sources[member], report.breaks or ()
+        if request.options.align and (line := turn_warning(source.selection, source.states, source.coordinates, cuts)):
+            fit.warn(line, member)
     seconds = fit.report.seconds
     duration = f" in {seconds:.0f} s" if seconds is not None else ""
     member = f", trajectory={fit.trajectories[0].name}" if fit.family else ""

@@ -45,3 +45,16 @@ def raw_rmsd(atoms: NDArray[Any], others: NDArray[Any]) -> float:
     """Root mean square deviation in Å of atoms [A,3] from others [A,3] as they lie, not superposed."""
     deviations = np.asarray(atoms, np.float64) - others
     return float(np.sqrt(np.mean(np.sum(deviations**2, axis=1))))
+
+
+def turn_angle(atoms: NDArray[Any], others: NDArray[Any]) -> float:
+    """Return the degrees by which a molecule turns from atoms [A,3] to others [A,3] (Å).
+
+    0 where a turn brings them hardly nearer, as with atoms that go their own ways or lie on a line.
+    """
+    rotation, shift = superpose(atoms, others)
+    moved = np.asarray(atoms, np.float64) @ rotation.T + shift
+    centred = np.asarray(atoms, np.float64) + (others.mean(axis=0) - atoms.mean(axis=0))
+    if not is_apart(raw_rmsd(centred, others), raw_rmsd(moved, others)):
+        return 0.0
+    return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1.0) / 2.0, -1.0, 1.0))))

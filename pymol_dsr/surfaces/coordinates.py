@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from ..shared import states as states_texts
 from ..shared.extents import gap_fault
+from ..shared.superpose import turn_angle
 from ..shared.text import counted
 from .remedies import Remedies
 from .source import Coordinates, ExtractError, SelectedAtoms
 
 # Without a unit cell, a step this long (Å) of one atom beyond the whole molecule's is worth a warning.
 JUMP = 20.0
+# Degrees; past a quarter turn from one state to the next, states do not tell the way between them.
+FAR_TURN = 90.0
 
 
 def check_finite(xyz: Coordinates, state: int, atoms: SelectedAtoms) -> None:
@@ -90,6 +93,29 @@ def copy_line(states: Sequence[int], copies: Mapping[int, int], remedies: Remedi
     distinct = states_texts.format([state for state in states if state not in copies])
     line = f"state {state} has the coordinates of state {first}{copied}"
     return f"{line}; to leave copies out, {remedies.states(distinct)}"
+
+
+def turn_warning(
+    selection: str, states: Sequence[int], coordinates: Mapping[int, Coordinates], cuts: Sequence[float] = ()
+) -> str:
+    """Return a line where a molecule turns far from one state to the next, else an empty one.
+
+    cuts: states after which nothing is blended.
+    """
+    turns = {
+        (before, after): turn_angle(coordinates[before], coordinates[after])
+        for before, after in itertools.pairwise(states)
+        if not any(before <= cut < after for cut in cuts)
+    }
+    far = [step for step, angle in turns.items() if angle > FAR_TURN]
+    if not far:
+        return ""
+    before, after = max(far, key=turns.__getitem__)
+    further = f", and by more than {FAR_TURN:.0f} in {counted(len(far) - 1, 'other step')}" if len(far) > 1 else ""
+    return (
+        f"the molecule turns by {turns[before, after]:.0f} degrees from state {before} to {after}{further}: how it "
+        f"turns between them is a guess; if turns are no matter, type 'intra_fit {selection}' and fit again"
+    )
 
 
 def put_coordinates(name: str, state: int, xyz: NDArray[np.floating[Any]], _self: Any) -> None:

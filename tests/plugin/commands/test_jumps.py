@@ -10,8 +10,9 @@ from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.session import session_of
 from support.paths import CASES
-from support.scene import coordinates
+from support.scene import coordinates, put
 from support.session import refused
+from support.shapes import turn
 
 
 @pytest.fixture
@@ -56,3 +57,22 @@ def test_the_user_says_where_to_cut(runs, capsys):
         name = dsr_fit("v", "9-16", breaks=breaks, preset="preview", budget="1", name="said", _self=runs)
         assert session_of(runs).jobs.get(name).report.members()[""].breaks == expected
     assert "jumps" not in capsys.readouterr().out
+
+
+@pytest.mark.system
+def test_a_molecule_that_turns_far_between_states_is_named_with_a_remedy_that_works(backend, capsys):
+    start = coordinates(backend, "pep", 1)
+    for state, degrees in enumerate((0.0, 170.0, 10.0, 165.0, 15.0, 60.0), 1):
+        put(backend, "pep", state, start @ turn(degrees).T)
+    dsr_fit("pep and polymer", name="fit", preset="preview", breaks="none", _self=backend)
+    lines = [line for line in capsys.readouterr().out.splitlines() if " turns " in line]
+    assert lines == [
+        " fit: warning: the molecule turns by 170 degrees from state 1 to 2, and by more than 90 in 3 other steps: how "
+        "it turns between them is a guess; if turns are no matter, type 'intra_fit pep and polymer' and fit again"
+    ]
+    assert any("turns by 170" in line for line in session_of(backend).jobs.get("fit").warnings)
+    dsr_fit("pep and polymer", name="cut", preset="preview", breaks="1+2+3+4", _self=backend)
+    backend.do(lines[0].split("'")[1])
+    backend.sync()
+    dsr_fit("pep and polymer", name="fit", preset="preview", breaks="none", _self=backend)
+    assert " turns " not in capsys.readouterr().out

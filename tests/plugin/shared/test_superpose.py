@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pymol_dsr.shared.superpose import raw_rmsd, rmsd, superpose
+from pymol_dsr.shared.superpose import raw_rmsd, rmsd, superpose, turn_angle
 from support.shapes import cloud, turn
 
 
@@ -51,3 +51,12 @@ def test_atoms_that_were_moved_together_differ_as_they_lie_only():
     fixed = cloud().astype(np.float32)
     moved = fixed + np.array([3.0, 4.0, 0.0], np.float32)
     assert raw_rmsd(moved, fixed) == pytest.approx(5.0, abs=1e-6) and rmsd(moved, fixed) < 1e-5
+
+
+def test_the_angle_of_a_turn_is_that_of_the_molecule_and_not_of_its_parts():
+    atoms = 10.0 * cloud()
+    assert turn_angle(atoms, atoms @ turn(170.0).T + 5.0) == pytest.approx(170.0)
+    assert turn_angle(atoms, atoms + 5.0) == 0.0
+    # Atoms on a line, and atoms that go their own ways, are brought nearer by any turn or by none.
+    assert turn_angle(atoms * [1, 0, 0], atoms * [1, 0, 0]) == 0.0
+    assert turn_angle(atoms, np.random.default_rng(0).permutation(atoms)) == 0.0
