@@ -19,7 +19,15 @@ from .coordinates import check_finite, check_positions, copy_warnings
 from .discrete import with_shared_atoms
 from .identity import read_identity
 from .object_session import ObjectSession, read_object_session
-from .periodic import Molecules, box_warnings, made_whole, molecule_positions, read_cell, read_molecules
+from .periodic import (
+    Molecules,
+    box_warnings,
+    check_box_lines,
+    made_whole,
+    molecule_positions,
+    read_cell,
+    read_molecules,
+)
 from .remedies import IN_PYMOL, Remedies
 from .selections import check_named_once, selected_object, split_by_object
 from .source import Coordinates, ExtractError, SelectedAtoms, Source
@@ -147,12 +155,14 @@ def through_box(
 ) -> tuple[dict[int, Coordinates], list[str]]:
     """Return the selected atoms f4[A,3] (Å) by state with molecules made whole, or else lines on those that are cut.
 
-    Raises ExtractError where they are to be made whole and a state has no unit cell.
+    Raises ExtractError where they are to be made whole and a state has no unit cell, or a state has the coordinates of
+    other atoms.
     """
     # Unwrapping goes from state to state, so that it does not depend on the states that are wanted.
     through = range(1, state_numbers[-1] + 1) if unwrap else sorted({1, *state_numbers})
     molecules, positions = molecule_positions(session, molecules, through)
     cells = {state: read_cell(molecules.atoms.object, state, _self) for state in positions}
+    check_box_lines(session, molecules, positions, cells)
     if unwrap:
         return made_whole(molecules, positions, cells, remedies), []
     return {}, box_warnings(molecules, positions, cells, state_numbers, remedies)

@@ -300,6 +300,39 @@ def molecule_positions(
     return molecules.only(present), {state: xyz[places[present]] for state, (xyz, places) in read.items()}
 
 
+def check_box_lines(
+    session: ObjectSession,
+    molecules: Molecules,
+    positions: Mapping[int, Coordinates],
+    cells: Mapping[int, Cell | None],
+) -> None:
+    """Raise ExtractError where PyMOL has read the lines with the box in AMBER's text trajectories as atoms.
+
+    Each such line moves all later coordinates on by one atom. positions: f4[N,3] Å of the molecules by state, rising.
+    """
+    breaks = (find_break(molecules, state, xyz, cells[state]) for state, xyz in positions.items())
+    first_break = next(filter(None, breaks), None)
+    if first_break is None:
+        return
+    state = first_break.state
+    read = session.positions(state, molecules.atoms.indices)
+    assert read is not None, "its positions were read"
+    xyz, places = read
+    # A structure may have been loaded before the trajectory, as state 1.
+    for shift in (state - 1, state - 2):
+        rows = places[molecules.bonds] + shift
+        # The last atoms of the file have no coordinates in this state.
+        rows = rows[(rows < len(xyz)).all(1)]
+        if shift > 0 and 2 * len(rows) > len(molecules.bonds):
+            lengths = np.linalg.norm(xyz[rows[:, 0]].astype(np.float64) - xyz[rows[:, 1]], axis=1)
+            if lengths.max() < LONGEST_BOND:
+                raise ExtractError(
+                    f"state {state}: {molecules.atoms.object} has the coordinates of other atoms there, as PyMOL takes "
+                    "the lines with the box in AMBER's text trajectories (.mdcrd, .crd, .trj) for atoms; convert the "
+                    "trajectory to .nc or .dcd, as with cpptraj or MDAnalysis, and load that"
+                )
+
+
 def made_whole(
     molecules: Molecules, positions: Mapping[int, Coordinates], cells: Mapping[int, Cell | None], remedies: Remedies
 ) -> dict[int, Coordinates]:

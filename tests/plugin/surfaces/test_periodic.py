@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -321,3 +323,17 @@ def test_molecules_that_move_together_make_no_jump():
     assert warnings_of(first + 90) == []
     [line] = warnings_of(first + np.array([[90], [90], [120]], np.float32))
     assert line.startswith("atom id 3 (C) moves 52.0 A from state 1 to 2")
+
+
+@pytest.mark.parametrize(("states", "unwrap", "first"), [("all", False, 2), ("3-5", False, 3), ("3-5", True, 2)])
+def test_lines_with_the_box_that_pymol_takes_for_atoms_are_named(cmd, tmp_path, states, unwrap, first):
+    files = pytest.importorskip("MDAnalysisTests.datafiles")
+    folder = Path(files.PRM).parent
+    cmd.load(str(folder / "bala.prmtop"), "bala")
+    cmd.load_traj(shutil.copy(folder / "bala.trj", tmp_path / "bala.mdcrd"), "bala", state=1)
+    with pytest.raises(ExtractError, match=rf"^state {first}: bala has .* lines with the box .* to \.nc or \.dcd, as"):
+        extract.read_source("bala and polymer", states, unwrap=unwrap, _self=cmd)
+    assert extract.read_source("bala and polymer", "1", _self=cmd).states == [1]
+    cmd.load(str(folder / "bala.prmtop"), "nc")
+    cmd.load_traj(shutil.copy(folder / "bala.ncdf", tmp_path / "bala.nc"), "nc", state=1)
+    assert extract.read_source("nc and polymer", _self=cmd).states[-1] > 2
