@@ -150,7 +150,8 @@ def read_structures(selections: list[str], states: str, _self: Any) -> list[Mole
         numbers = [int(number) for number in states_texts.parse(text, last=last, owner=object_selection)]
         if len(numbers) < 2:
             raise CmdException(f"states {text}: give at least two to morph through, as 1+{last}")
-        return [read_states(object_selection, str(number), _self) for number in numbers]
+        # Each state may have atoms that others lack, as structures have.
+        return [read_states(f"({object_selection}) and state {number}", str(number), _self) for number in numbers]
     numbers = [int(number) for number in states_texts.parse(states)] if states else [1] * len(object_selections)
     if len(numbers) != len(object_selections):
         raise CmdException(

@@ -1,9 +1,9 @@
 """Atoms that two structures have in common: by residue numbers where these agree, else by aligned sequences.
 
 Residues of a polymer are paired by chain and number where most names agree, and otherwise chain by chain by PyMOL's
-`align`, or `super` where sequences are too unlike. Atoms of paired residues are paired by name. Ligands are paired by
-name; of several those at one place, then those with one chain and number, then the nearest ones. Solvent has no
-identity and is left out.
+`align`, or `super` where sequences are too unlike. Atoms of paired residues are paired by name, or by their order where
+names do not tell them apart, as in .sdf files, and the order is the same. Ligands are paired by name; of several those
+at one place, then those with one chain and number, then the nearest ones. Solvent has no identity and is left out.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ def match_atoms(first: MoleculeStates, second: MoleculeStates, align: AlignChain
     method = "by residue numbers" if pairs else "by the names of ligands"
     if pairs is None:
         pairs, method = _aligned_pairs(first, residues, second, second_residues, align), "by their aligned sequences"
-    places = [pair for residue, partner in pairs for pair in _atom_pairs(residue, partner)]
+    places = [pair for residue, partner in pairs for pair in _atom_pairs(first, residue, second, partner)]
     places = _renamed(first, second, pairs, places)
     ligands = _ligand_pairs(first, residues, second, second_residues, places)
-    places += [pair for residue, partner in ligands for pair in _atom_pairs(residue, partner)]
+    places += [pair for residue, partner in ligands for pair in _atom_pairs(first, residue, second, partner)]
     matched = np.array(sorted(places), np.int64).reshape(-1, 2)
     pairs += ligands
     left_out = (
@@ -179,12 +179,31 @@ def _guides(
     return positions[:, 0], positions[:, 1]
 
 
-def _atom_pairs(residue: Residue, partner: Residue) -> list[tuple[int, int]]:
+def _atom_pairs(
+    first: MoleculeStates, residue: Residue, second: MoleculeStates, partner: Residue
+) -> list[tuple[int, int]]:
     """Pair the atoms of two residues by name; of residues of different names, those of the backbone."""
+    if _has_same_order(first, residue, second, partner):
+        return list(zip(residue.places, partner.places, strict=True))
     names = residue.atoms.keys() & partner.atoms.keys()
     if residue.name != partner.name:
         names &= BACKBONE
     return [(residue.atoms[name], partner.atoms[name]) for name in sorted(names)]
+
+
+def _has_same_order(first: MoleculeStates, residue: Residue, second: MoleculeStates, partner: Residue) -> bool:
+    """Whether names do not tell the atoms of two residues apart, and these have the same atoms and bonds in order."""
+    if residue.name != partner.name or residue.size != partner.size or len(residue.atoms) == residue.size:
+        return False
+    return _order(first, residue) == _order(second, partner)
+
+
+def _order(of: MoleculeStates, residue: Residue) -> tuple[list[tuple[str, str]], set[tuple[int, int]]]:
+    """Return the names and elements of the atoms of a residue, and its bonds as places in it."""
+    atoms = [(of.molecule.names[place], of.molecule.elements[place]) for place in residue.places]
+    bonds = np.sort(of.molecule.bonds, axis=1) - residue.first
+    inner = bonds[(bonds >= 0).all(1) & (bonds < residue.size).all(1)]
+    return atoms, {(first, second) for first, second in inner.tolist()}
 
 
 def _renamed(
@@ -242,10 +261,12 @@ def _ligand_pairs(
         rotation, shift = np.eye(3), np.zeros(3)
     candidates: list[tuple[int, float, int, Residue, Residue]] = []
     for residue, partner in itertools.product(ligands, other_ligands):
-        if residue.name != partner.name or not residue.atoms.keys() & partner.atoms.keys():
+        pairs = _atom_pairs(first, residue, second, partner) if residue.name == partner.name else []
+        if not pairs:
             continue
-        center = first.coordinates[0][list(residue.atoms.values())].mean(axis=0)
-        partner_center = second.coordinates[0][list(partner.atoms.values())].mean(axis=0) @ rotation.T + shift
+        atoms = np.array(pairs)
+        center = first.coordinates[0][atoms[:, 0]].mean(axis=0)
+        partner_center = second.coordinates[0][atoms[:, 1]].mean(axis=0) @ rotation.T + shift
         distance = float(np.linalg.norm(center - partner_center))
         has_number = (residue.chain, residue.number) == (partner.chain, partner.number)
         order = 0 if is_superposed and distance <= SAME_PLACE else 1 if has_number else 2

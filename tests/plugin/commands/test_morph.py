@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pymol_dsr.commands.morph import dsr_morph
+from pymol_dsr.commands.morph import dsr_morph, read_structures
 from pymol_dsr.session import session_of
 from pymol_dsr.surfaces.selections import generated_states
 from support.scene import coordinates
@@ -40,6 +40,15 @@ def test_a_morph_of_states_without_a_surface(backend):
     assert cmd.count_states("way") == 7
     assert generated_states("way", cmd) == [2, 3, 5, 6]
     assert cmd.get_names("objects") == ["pep", "way"]
+
+
+def test_states_of_one_object_may_differ_in_their_atoms(plugin):
+    """As models do, each of which has its own waters."""
+    cmd = plugin
+    cmd.create("some", "pep and not (resi 9 and hydro)", 1, 1)
+    cmd.create("some", "pep", 6, 2)
+    first, second = read_structures(["some"], "", cmd)
+    assert 0 < len(first) == cmd.count_atoms("some and state 1") < len(second) == cmd.count_atoms("pep")
 
 
 def test_faults_are_refused_before_a_backend_is_started(plugin):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from pymol_dsr.sources.common_states import common_states, superpose_on_core
 from pymol_dsr.sources.matching import match_atoms
 from pymol_dsr.sources.residues import residues_of, standard_atom_name
 from pymol_dsr.surfaces.source import ExtractError
+from support.paths import CASES
 from support.scene import coordinates, put
 
 SEQUENCE = "ACDEFGHIKLMNPQRSTVWY"
@@ -134,6 +137,17 @@ def test_a_ligand_alone_is_paired_by_its_name(cmd):
     assert matching.how == "by the names of ligands"
     assert named(a, matching.first) == named(b, matching.second)
     assert len(matching.first) == cmd.count_atoms("bound")
+
+
+def test_atoms_that_names_do_not_tell_apart_are_paired_by_their_order(cmd):
+    cmd.load(str(CASES / "conformers.sdf"), "poses")
+    a, b = (read_states(f"poses and state {state}", str(state), cmd) for state in (1, 3))
+    assert len(set(a.molecule.names)) < len(a) == 22
+    matching = match_atoms(a, b, PymolAlignment(cmd))
+    assert matching.first.tolist() == matching.second.tolist() == list(range(22)) and not matching.left_out
+    # With other bonds, the order says nothing, and the only oxygen is paired by its name.
+    rebonded = replace(b, molecule=replace(b.molecule, bonds=b.molecule.bonds[1:]))
+    assert match_atoms(a, rebonded, PymolAlignment(cmd)).first.tolist() == [3]
 
 
 @pytest.mark.parametrize("resn", ["", "UNK"])
