@@ -180,9 +180,11 @@ def plan_landscape(
 def _read(selection: str, states: str, _self: Any) -> ResidueStates:
     """Read the backbone of one object. Raises CmdException, ExtractError or StatesError."""
     name = selected_object(selection, _self)
-    if not _self.count_atoms(f"({selection}) and name CA and not elem Ca"):
+    traced = f"({selection}) and name CA and not elem Ca"
+    if not _self.count_atoms(traced):
         raise CmdException(f"{name}: a landscape is of a protein's CA atoms, and here are none; try dsr_occupancy")
-    backbone = f"({selection}) and name N+CA+C+O+OXT+OT1+OT2+O1 and not elem Ca"
+    # Water and ligands have atoms of these names, too.
+    backbone = f"({selection}) and name N+CA+C+O+OXT+OT1+OT2+O1 and byres ({traced})"
     atoms = read_states(backbone, states, _self, title="dsr_ensemble")
     # Messages name the selection that the user knows.
     return ResidueStates.of(replace(atoms, selection=selection))

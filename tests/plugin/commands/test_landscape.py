@@ -45,6 +45,17 @@ def test_residues_are_their_backbone(peptide):
     assert np.array_equal(listed.coordinates(False)[:, :, 0], backbone[:, :, 1])
 
 
+def test_waters_are_no_residues_where_some_states_lack_them(plugin):
+    """Models of NMR may have waters of their own, whose oxygens are named as those of the backbone."""
+    cmd = plugin
+    cmd.pseudoatom("water", name="O", elem="O", resn="HOH", resi="500", hetatm=1)
+    cmd.create("both", "pep or water", 1, 1)
+    for state in range(2, 7):
+        cmd.create("both", "pep", state, state)
+    assert cmd.count_atoms("both") == cmd.count_atoms("pep") + 1
+    assert "9 and 6" in refused(cmd, dsr_ensemble, "both"), "too few states, and 9 residues"
+
+
 def test_objects_of_one_sequence_correspond_whatever_their_numbers_are(peptide):
     peptide.create("copy", "pep")
     peptide.alter("copy", "resi = str(int(resi) + 100); chain = 'Z'")
