@@ -25,7 +25,6 @@ from pymol_dsr.shared.frames import PROTOCOL, read_frame, write_frame
 from pymol_dsr.shared.version import VERSION
 from support.paths import ROOT
 from support.processes import PROBLEM, QUEUED, Log, give_up_at_first_words, group_is_gone, raw, runs, sent_ball
-from support.survivors import survivors
 from support.waiting import PATIENCE, wait_for
 
 REAL = [sys.executable, "-m", "dsr_backend", "serve"]
@@ -245,18 +244,19 @@ def test_no_reply(connect: Callable[..., Backend]) -> None:
 
 
 INTERRUPTED = """
-import os, sys
+import functools, os, sys
 from pymol_dsr.backend.client import Backend
 from pymol_dsr.shared import messages
 backend = Backend(sys.argv[2:])
+begin = functools.cache(lambda: print("begins", flush=True))
 try:
     if sys.argv[1] == "waiting":
         backend.start()
-    print("begins", flush=True)
-    if sys.argv[1] == "waiting":
+        begin()
         backend.submit(messages.Ping()).result()
     else:
-        backend.start()
+        # It is called once the process is there and has not greeted.
+        backend.start(waiting=lambda last_words: begin())
 except KeyboardInterrupt:
     print("interrupted", "alive" if backend.alive else "ended", flush=True)
 # Not close(): this backend does not end when it is asked to, and is waited for.
@@ -275,8 +275,6 @@ def test_ctrl_c_interrupts(activity: str, backend: list[str], report: str) -> No
     command = [sys.executable, "-c", INTERRUPTED, activity, *backend]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None and process.stdout.readline() == "begins\n"
-    if activity == "starting":
-        wait_for(lambda: any(command.endswith(": sleep 600") for command in survivors().values()), survivors)
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == f"interrupted {report}\n"
     assert process.wait(PATIENCE) == 0
