@@ -315,15 +315,21 @@ def check_box_lines(
     if first_break is None:
         return
     state = first_break.state
+    if _is_whole_across(molecules, positions[state], cells[state]):
+        return
     read = session.positions(state, molecules.atoms.indices)
     assert read is not None, "its positions were read"
     xyz, places = read
+    ends = places[molecules.bonds]
+    is_short = np.linalg.norm(xyz[ends[:, 0]].astype(np.float64) - xyz[ends[:, 1]], axis=1) < LONGEST_BOND
     # A structure may have been loaded before the trajectory, as state 1.
     for shift in (state - 1, state - 2):
-        rows = places[molecules.bonds] + shift
+        rows = ends + shift
         # The last atoms of the file have no coordinates in this state.
         rows = rows[(rows < len(xyz)).all(1)]
-        if shift > 0 and 2 * len(rows) > len(molecules.bonds):
+        # The line with the box comes right before the first atom, far from the atoms that its place is bonded to.
+        has_line = not is_short[(ends == shift - 1).any(1)].any()
+        if shift > 0 and has_line and 2 * len(rows) > len(molecules.bonds):
             lengths = np.linalg.norm(xyz[rows[:, 0]].astype(np.float64) - xyz[rows[:, 1]], axis=1)
             if lengths.max() < LONGEST_BOND:
                 raise ExtractError(
@@ -331,6 +337,15 @@ def check_box_lines(
                     "the lines with the box in AMBER's text trajectories (.mdcrd, .crd, .trj) for atoms; convert the "
                     "trajectory to .nc or .dcd, as with cpptraj or MDAnalysis, and load that"
                 )
+
+
+def _is_whole_across(molecules: Molecules, xyz: Coordinates, cell: Cell | None) -> bool:
+    """Whether all bonds are short through the periodic box, which cuts them then. xyz: f4[N,3] Å of the molecules."""
+    if cell is None:
+        return False
+    first, second = molecules.bonds.T
+    steps = nearest_images(xyz[first].astype(np.float64) - xyz[second], cell)
+    return bool(np.linalg.norm(steps, axis=1).max() < LONGEST_BOND)
 
 
 def made_whole(

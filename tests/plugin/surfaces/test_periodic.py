@@ -337,3 +337,24 @@ def test_lines_with_the_box_that_pymol_takes_for_atoms_are_named(cmd, tmp_path, 
     cmd.load(str(folder / "bala.prmtop"), "nc")
     cmd.load_traj(shutil.copy(folder / "bala.ncdf", tmp_path / "bala.nc"), "nc", state=1)
     assert extract.read_source("nc and polymer", _self=cmd).states[-1] > 2
+
+
+@pytest.mark.parametrize(
+    ("edge", "state", "far", "line"),
+    [
+        (EDGE, 2, 1, "state 2: 2 bonds are cut in small"),
+        (EDGE, 6, 2, "state 6: 4 bonds are cut in small"),
+        # No cell is known.
+        (1.0, 6, 2, "state 6: 4 bonds are up to 30.5 A long in small"),
+    ],
+)
+def test_the_first_atoms_of_a_small_molecule_past_the_edge_of_the_box_are_no_lines_with_it(cmd, edge, state, far, line):
+    """Its other atoms are all near to one another, so that each may be taken for the next."""
+    cmd.fragment("ala", "small")
+    for number in range(2, 7):
+        cmd.create("small", "small", 1, number)
+        cmd.translate([0.0, 0.0, 0.1 * number], "small", state=number, camera=0)
+    cmd.alter_state(state, f"rank 0-{far - 1}", f"x += {EDGE}")
+    cmd.set_symmetry("small", edge, edge, edge, 90, 90, 90, state=0)
+    (warning,) = extract.read_source("small", "all", _self=cmd).warnings
+    assert warning.startswith(line)
