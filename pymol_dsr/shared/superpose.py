@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 # States are not superposed where they lie so many times farther apart than after superposition, and so far (Å).
 APART_RATIO, APART = 1.5, 1.0
+# Atoms lie on a line where the square of their extent across it is at most so much of that along it.
+LINE = 1e-2
 
 
 def is_apart(raw: float, superposed: float) -> bool:
@@ -50,11 +52,15 @@ def raw_rmsd(atoms: NDArray[Any], others: NDArray[Any]) -> float:
 def turn_angle(atoms: NDArray[Any], others: NDArray[Any]) -> float:
     """Return the degrees by which a molecule turns from atoms [A,3] to others [A,3] (Å).
 
-    0 where a turn brings them hardly nearer, as with atoms that go their own ways or lie on a line.
+    0 where a turn brings them hardly nearer, as with atoms that go their own ways. For atoms on a line, which leave
+    the turn about that line open, the angle of the line.
     """
-    rotation, shift = superpose(atoms, others)
-    moved = np.asarray(atoms, np.float64) @ rotation.T + shift
-    centred = np.asarray(atoms, np.float64) + (others.mean(axis=0) - atoms.mean(axis=0))
-    if not is_apart(raw_rmsd(centred, others), raw_rmsd(moved, others)):
+    a, b = np.asarray(atoms, np.float64), np.asarray(others, np.float64)
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    rotation = turn_onto(a, b)
+    if not is_apart(raw_rmsd(a, b), raw_rmsd(a @ rotation.T, b)):
         return 0.0
-    return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1.0) / 2.0, -1.0, 1.0))))
+    axes, extents, other_axes = np.linalg.svd(a.T @ b)
+    is_line = extents[1] < LINE * extents[0]
+    cosine = axes[:, 0] @ other_axes[0] if is_line else (np.trace(rotation) - 1.0) / 2.0
+    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))

@@ -57,6 +57,18 @@ def test_the_angle_of_a_turn_is_that_of_the_molecule_and_not_of_its_parts():
     atoms = 10.0 * cloud()
     assert turn_angle(atoms, atoms @ turn(170.0).T + 5.0) == pytest.approx(170.0)
     assert turn_angle(atoms, atoms + 5.0) == 0.0
-    # Atoms on a line, and atoms that go their own ways, are brought nearer by any turn or by none.
-    assert turn_angle(atoms * [1, 0, 0], atoms * [1, 0, 0]) == 0.0
+    # Atoms that go their own ways are brought nearer by no turn.
     assert turn_angle(atoms, np.random.default_rng(0).permutation(atoms)) == 0.0
+
+
+@pytest.mark.parametrize("count", [2, 3, 9])
+@pytest.mark.parametrize("degrees", [20.0, 70.0, 160.0])
+def test_the_angle_of_atoms_on_a_line_is_that_of_the_line(count, degrees):
+    """A turn about the line itself, which leaves them where they are, is not counted."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        line = turn(rng.uniform(0, 180), rng.normal(size=3)) @ [1.0, 0.0, 0.0]
+        atoms = np.linspace(-20.0, 20.0, count)[:, None] * line
+        turned = atoms @ turn(degrees, np.cross(line, rng.normal(size=3))).T
+        atoms, turned = (xyz + rng.normal(scale=0.05, size=xyz.shape) for xyz in (atoms, turned))
+        assert turn_angle(atoms, turned) == pytest.approx(degrees, abs=1.0)
