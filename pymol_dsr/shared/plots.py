@@ -125,10 +125,9 @@ def measure_panels(
     states: Sequence[float], columns: Mapping[str, Sequence[float]], fitted: Collection[float]
 ) -> list[Panel]:
     """Describe one panel for each of the MEASURES in `columns`, with the fitted states marked."""
+    known = frozenset(fitted)
     return [
-        _measure_panel(quantity, states, columns[name], fitted)
-        for name, quantity in MEASURES.items()
-        if name in columns
+        _measure_panel(quantity, states, columns[name], known) for name, quantity in MEASURES.items() if name in columns
     ]
 
 
@@ -143,9 +142,10 @@ def _measure_panel(
     if len(counted) < len(states):
         # A line through fitted and other states would only jump between the two kinds.
         uncounted = sorted({*range(len(states))}.difference(counted))
-        curves = [curve("fitted states", counted, "-", True), curve("other states", uncounted, "--", False)]
-    else:
         # One state has no line.
+        others = curve("other states", uncounted, "--", len(uncounted) == 1)
+        curves = [curve("fitted states", counted, "-", True), others]
+    else:
         curves = [curve("", counted, "-", len(states) == 1)]
         curves += [curve("fitted states", known, "", True)] if known else []
     return Panel(quantity.title, curves, value_limits(values, quantity.from_zero), quantity.from_zero)

@@ -68,7 +68,8 @@ def counted_states(states: Sequence[float], fitted: Collection[float]) -> list[i
     All where fewer than FEWEST_COUNTED of them are fitted. Elsewhere a surface is an average of states, with less
     detail and a smaller area than theirs: a mean over both kinds would depend on how many there are of each.
     """
-    places = [index for index, state in enumerate(states) if state in fitted]
+    known = frozenset(fitted)
+    places = [index for index, state in enumerate(states) if state in known]
     return places if len(places) >= FEWEST_COUNTED else list(range(len(states)))
 
 

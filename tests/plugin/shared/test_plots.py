@@ -68,6 +68,20 @@ def test_fitted_states_have_a_line_apart_from_other_states():
     ]
     [single] = plots.measure_panels([1.5], {"area": [7.0]}, [1.0, 2.0])
     assert [curve.marks for curve in single.curves] == [True], "a line of one state can't be seen"
+    [beside_fitted] = plots.measure_panels(states[:-1], {"area": [9.0] * 6}, [1.0, 2.0, 3.0, 4.0, 5.0])
+    assert [curve.marks for curve in beside_fitted.curves] == [True, True], "nor one beside the line of fitted states"
+
+
+def test_no_list_of_fitted_states_is_searched_for_each_state():
+    """Of thousands of states, the window would stand still."""
+
+    class Unsearched(list[float]):
+        def __contains__(self, state: object) -> bool:
+            raise AssertionError(f"searched for {state}")
+
+    states = [float(state) for state in range(1, 8)]
+    [area] = plots.measure_panels(states, {"area": states}, Unsearched(states[:5]))
+    assert [len(curve.states) for curve in area.curves] == [5, 2]
 
 
 def test_scores_have_a_curve_for_each_method_and_the_fitted_states_apart():
