@@ -250,9 +250,14 @@ def _uncounted_line(measured: Measurement, counted: int) -> str:
     """Say which states the figures leave out, and how much these differ."""
     averaged = [row for row in measured.rows if not row.fitted]
     volume, area = (float(np.mean([getattr(row, name) for row in averaged])) for name in ("volume", "area"))
+    others = (
+        "surface of the other one is an average"
+        if len(averaged) == 1
+        else (f"surfaces of the {len(averaged)} others are averages")
+    )
     return (
-        f" these are of the {counted} fitted states; the surfaces of the {len(averaged)} others are averages with less "
-        f"detail: volume {volume:.0f} A^3, area {area:.0f} A^2"
+        f" these are of the {counted} fitted states; the {others} with less detail: volume {volume:.0f} A^3, area "
+        f"{area:.0f} A^2"
     )
 
 

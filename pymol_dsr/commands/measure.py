@@ -64,8 +64,9 @@ def dsr_measure(
 
         name = str: name of a fit
 
-        states = str: times, as 1-79 or 1-102:0.25 {default: the fitted states, 100 of them at most}. Surfaces of
-        other states are averages with less detail: means and ranks are of the fitted ones, from five of them on
+        states = str: times, as 1-79 or 1-102:0.25 {default: the fitted states, or every state of their range
+        where these are fewer than five; 100 of them at most}. Surfaces of other states are averages with less
+        detail: means and ranks are of the fitted ones, from five of them on
 
         file = str: also write a table of all times (.csv), one of all residues (_residues.csv), and, with
         matplotlib, a plot (.png)

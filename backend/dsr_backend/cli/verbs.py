@@ -417,7 +417,11 @@ def _add_measure(verb: Verb) -> Any:
         "measure adk.dsr --states 1-79:0.5 --csv adk.csv --plot adk.png",
     )
     gauge.add_argument("fit", help="fit, as .dsr")
-    gauge.add_argument("--states", help="times: 1-79, 1-10:0.25 (default: the fitted states)")
+    gauge.add_argument(
+        "--states",
+        help="times: 1-79, 1-10:0.25 (default: the fitted states, or every state of their range where these are fewer "
+        "than five)",
+    )
     gauge.add_argument(
         "--selection",
         metavar="ATOMS",

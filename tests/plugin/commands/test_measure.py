@@ -195,6 +195,8 @@ def test_surfaces_between_five_fitted_states_are_not_in_the_summary():
         " these are of the 5 fitted states; the surfaces of the 2 others are averages with less detail: "
         "volume 2600 A^3, area 1300 A^2"
     ]
+    [line] = measures.summary(Measurement([*fitted, averages[0]], []), (1, 9), 10)[3:]
+    assert "; the surface of the other one is an average with less detail: volume" in line
     # Four are too few, as where two structures are joined.
     assert "area 1400 ± 100" in " ".join(measures.summary(Measurement(rows[1:5], []), (1, 9), 10)[1].split())
 
