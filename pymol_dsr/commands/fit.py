@@ -28,6 +28,7 @@ from ..sources import provenance
 from ..surfaces import extract
 from ..surfaces.coordinates import turn_warning
 from ..surfaces.selections import ATOMS_TITLE
+from ..surfaces.source import Source
 from .arguments import fit_name, new_fit_name
 from .command import command
 from .running import Runner, count_of_states
@@ -362,6 +363,17 @@ def run_request(session: Session, name: str, request: FitRequest, runner: Runner
     runner.run(partial(_fit, session, fit, request, preview, runner.say, _self))
 
 
+def _superposing(source: Source, _self: Any) -> str:
+    """Return the command that superposes the states of a source; empty where intra_fit does not.
+
+    That passes over the states of a discrete object, and superposes molecules as the box cuts them.
+    """
+    is_there = source.object in _self.get_names("objects")
+    if not is_there or source.unwrap or _self.count_discrete(f"%{source.object}"):
+        return ""
+    return f"intra_fit {source.selection}"
+
+
 def _fit(session: Session, fit: Fit, request: FitRequest, preview: Preview | None, say: Say, _self: Any) -> None:
     try:
         run_fit(session.jobs, fit, request, say)
@@ -390,8 +402,10 @@ def _fit(session: Session, fit: Fit, request: FitRequest, preview: Preview | Non
                 member,
             )
         source, cuts = sources[member], report.breaks or ()
-        if request.options.align and (line := turn_warning(source.selection, source.states, source.coordinates, cuts)):
-            fit.warn(line, member)
+        if request.options.align:
+            remedy = in_gui(_self, _superposing, source, _self)
+            if line := turn_warning(source.states, source.coordinates, cuts, remedy):
+                fit.warn(line, member)
     seconds = fit.report.seconds
     duration = f" in {seconds:.0f} s" if seconds is not None else ""
     member = f", trajectory={fit.trajectories[0].name}" if fit.family else ""

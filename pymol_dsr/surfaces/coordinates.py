@@ -96,11 +96,11 @@ def copy_line(states: Sequence[int], copies: Mapping[int, int], remedies: Remedi
 
 
 def turn_warning(
-    selection: str, states: Sequence[int], coordinates: Mapping[int, Coordinates], cuts: Sequence[float] = ()
+    states: Sequence[int], coordinates: Mapping[int, Coordinates], cuts: Sequence[float] = (), remedy: str = ""
 ) -> str:
     """Return a line where a molecule turns far from one state to the next, else an empty one.
 
-    cuts: states after which nothing is blended.
+    cuts: states after which nothing is blended. remedy: a command that superposes the states, empty where none does.
     """
     turns = {
         (before, after): turn_angle(coordinates[before], coordinates[after])
@@ -112,10 +112,11 @@ def turn_warning(
         return ""
     before, after = max(far, key=turns.__getitem__)
     further = f", and by more than {FAR_TURN:.0f} in {counted(len(far) - 1, 'other step')}" if len(far) > 1 else ""
-    return (
+    line = (
         f"the molecule turns by {turns[before, after]:.0f} degrees from state {before} to {after}{further}: how it "
-        f"turns between them is a guess; if turns are no matter, type 'intra_fit {selection}' and fit again"
+        "turns between them is a guess"
     )
+    return f"{line}; if turns are no matter, type '{remedy}' and fit again" if remedy else line
 
 
 def put_coordinates(name: str, state: int, xyz: NDArray[np.floating[Any]], _self: Any) -> None:

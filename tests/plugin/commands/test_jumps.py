@@ -76,3 +76,18 @@ def test_a_molecule_that_turns_far_between_states_is_named_with_a_remedy_that_wo
     backend.sync()
     dsr_fit("pep and polymer", name="fit", preset="preview", breaks="none", _self=backend)
     assert " turns " not in capsys.readouterr().out
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("unwrap", [0, 1])
+def test_intra_fit_is_no_remedy_for_docked_poses_nor_for_molecules_that_were_made_whole(backend, capsys, unwrap):
+    cmd = backend
+    for state in (1, 2, 3):
+        cmd.create("pose", "pep", 1, 1)
+        cmd.rotate("y", 150 * state, "pose", camera=0)
+        cmd.create("poses", "pose", 1, state, discrete=0 if unwrap else 1)
+        cmd.delete("pose")
+    cmd.set_symmetry("poses", 100, 100, 100, 90, 90, 90, state=0)
+    dsr_fit("poses", name="fit", preset="preview", breaks="none", unwrap=unwrap, _self=cmd)
+    [line] = [line for line in capsys.readouterr().out.splitlines() if " turns " in line]
+    assert line.endswith(": how it turns between them is a guess")
