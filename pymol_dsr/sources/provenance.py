@@ -136,7 +136,10 @@ def describe(origin: JsonObject) -> str:
 
 def is_path(origin: JsonObject | None) -> bool:
     """Return whether states are a path between known ones: the side chains that turn in its middle are no jump."""
-    return origin is not None and origin.get("kind") == "fill"
+    if origin is None:
+        return False
+    # Copies have the titles alone, which begin with the kind.
+    return origin.get("kind") == "fill" or str(origin.get("title", "")).startswith("fill: ")
 
 
 def describe_fit(report: FitReport, trajectory: str) -> str:

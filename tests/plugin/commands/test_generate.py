@@ -19,7 +19,7 @@ from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.commands.running import Runner
 from pymol_dsr.fits.fit import JobError
 from pymol_dsr.session import session_of
-from pymol_dsr.shared.messages import BackTestRow, SourceFrames, SourceProgress, SourceStatus
+from pymol_dsr.shared.messages import BackTestRow, SourceFrames, SourceProgress, SourceResult, SourceStatus
 from pymol_dsr.shared.options import FitOptions, StartOptions
 from pymol_dsr.sources.back_test import table_lines
 from pymol_dsr.surfaces.selections import GENERATED_TITLE, generated_states
@@ -151,6 +151,17 @@ def test_a_path_has_no_cuts_unless_the_user_names_them(plugin, kind, breaks, exp
     session.sources.provenance.put("pep_fill", {"kind": kind, "method": "straight"})
     options = FitOptions(preset="preview", breaks=breaks)
     _, request = prepare_fit(session, "pep_fill", "1-4", "", options, StartOptions(), plugin)
+    assert request.options.breaks == expected
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("fill", ()), ("continue", None)])
+def test_a_copy_of_a_path_has_no_cuts_either(plugin, kind, expected):
+    states = {"coordinates": np.zeros((2, 1, 3), np.float32), "times": np.arange(2.0)}
+    title = SourceResult(kind=kind, method="straight", **states).title(0)
+    plugin.create("half", "pep and resi 1-4")
+    plugin.set_title("half", 2, GENERATED_TITLE + title)
+    options = FitOptions(preset="preview")
+    _, request = prepare_fit(session_of(plugin), "half", "1-4", "", options, StartOptions(), plugin)
     assert request.options.breaks == expected
 
 
