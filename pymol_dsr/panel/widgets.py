@@ -165,7 +165,8 @@ def narrow(combo: Any) -> None:
 class NumberField(QtWidgets.QDoubleSpinBox):
     """A field for a number, with the decimal point of commands in all countries. A typed comma becomes a point.
 
-    Qt would take 0,5 for 5 where numbers have a point, and 0.5 for 5 where they have a comma: for thousands.
+    Qt would take 0,5 for 5 where numbers have a point, and 0.5 for 5 where they have a comma: for thousands. Whole
+    numbers take neither, so that 1,000 is 1000.
     """
 
     def __init__(self) -> None:
@@ -175,8 +176,14 @@ class NumberField(QtWidgets.QDoubleSpinBox):
         self.setLocale(plain)
 
     def validate(self, text: str, position: int) -> Any:
-        """Say whether a typed text is a number, or may become one; the text has a point in place of a comma."""
-        return super().validate(self._with_point(text), position)
+        """Say whether a typed text is a number, or may become one; the text has a point in place of a comma.
+
+        A key that makes neither is not taken.
+        """
+        text = self._with_point(text)
+        if not self.decimals() and "." in text.removesuffix(self.suffix()):
+            return QtGui.QValidator.State.Invalid, text, position
+        return super().validate(text, position)
 
     def valueFromText(self, text: str) -> float:
         """Return the number of a text."""

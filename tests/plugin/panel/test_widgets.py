@@ -43,6 +43,15 @@ def test_a_number_has_a_point_or_a_comma_in_all_countries(locale, typed, suffix)
     assert field.text() == f"0.5{suffix}"
 
 
+@pytest.mark.parametrize("typed", ["1,000", "1.000", "1000"])
+def test_a_whole_number_is_not_cut_at_its_thousands(locale, typed):
+    field = spin(1.0, 1e6, 60.0, 0, " s")
+    field.selectAll()
+    QTEST.keyClicks(field.lineEdit(), typed)
+    field.interpretText()
+    assert field.value() == 1000.0
+
+
 def test_a_number_has_no_separators_of_thousands(locale):
     field = spin(0.0, 1e6, 1.0, 1)
     field.setValue(25000.5)
