@@ -156,8 +156,8 @@ def test_a_path_has_no_cuts_unless_the_user_names_them(plugin, kind, breaks, exp
 
 @pytest.mark.parametrize(("kind", "expected"), [("fill", ()), ("continue", None)])
 def test_a_copy_of_a_path_has_no_cuts_either(plugin, kind, expected):
-    states = {"coordinates": np.zeros((2, 1, 3), np.float32), "times": np.arange(2.0)}
-    title = SourceResult(kind=kind, method="straight", **states).title(0)
+    coordinates = np.zeros((2, 1, 3), np.float32)
+    title = SourceResult(kind=kind, method="straight", coordinates=coordinates, times=np.arange(2.0)).title(0)
     plugin.create("half", "pep and resi 1-4")
     plugin.set_title("half", 2, GENERATED_TITLE + title)
     options = FitOptions(preset="preview")
