@@ -128,7 +128,7 @@ def dsr_fit(
         breaks = auto, none or states as 12+24: runs that were saved one after the other are cut apart, here after
         states 12 and 24. Nothing is blended, smoothed or forecast across a cut, and between two runs the nearer
         state is held. auto cuts where the molecule jumps: where a step is far longer than its neighbours and the
-        molecule does not come back. A loop and a path of dsr_fill or dsr_morph have no cuts {default: auto}
+        molecule does not come back. Loops and fits of dsr_fill and dsr_morph alone have no cuts {default: auto}
 
         unwrap = 0/1: make molecules whole that the periodic box of a simulation cuts, and let none jump through it
         from state to state. The object needs a unit cell, and stays as it is {default: 0}

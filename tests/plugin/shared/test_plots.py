@@ -73,7 +73,7 @@ def test_fitted_states_have_a_line_apart_from_other_states():
 
 
 def test_no_list_of_fitted_states_is_searched_for_each_state():
-    """Of thousands of states, the window would stand still."""
+    """With thousands of states, the window would stand still."""
 
     class Unsearched(list[float]):
         def __contains__(self, state: object) -> bool:
