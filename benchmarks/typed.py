@@ -5,7 +5,7 @@
 AdK opening (DIMS): every second state from 1 to 79 is fitted, and all 79 are shown. Each run is one of each, in
 processes of their own: PyMOL's surfaces of the 79 states by one of its processes, counted from its first surface on;
 then `dsr_fit` and `dsr_movie`, with everything that they start; then the first surface that `dsr_fit` of all states
-shows. Three minutes on two cores.
+shows. Two minutes on two cores.
 """
 
 from __future__ import annotations
