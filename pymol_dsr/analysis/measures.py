@@ -15,7 +15,7 @@ from pymol import CmdException
 from ..fits.fit import Trajectory
 from ..scene.atoms import PresentAtoms
 from ..scene.objects import SceneError
-from ..shared import atomic_write, plots
+from ..shared import atomic_write, plots, text
 from ..shared.messages import MeasureResult
 from ..shared.spacing import evenly_spaced
 from ..shared.state_times import FEWEST_COUNTED, counted_states, inner_states
@@ -250,14 +250,9 @@ def _uncounted_line(measured: Measurement, counted: int) -> str:
     """Say which states the figures leave out, and how much these differ."""
     averaged = [row for row in measured.rows if not row.fitted]
     volume, area = (float(np.mean([getattr(row, name) for row in averaged])) for name in ("volume", "area"))
-    others = (
-        "surface of the other one is an average"
-        if len(averaged) == 1
-        else (f"surfaces of the {len(averaged)} others are averages")
-    )
     return (
-        f" these are of the {counted} fitted states; the {others} with less detail: volume {volume:.0f} A^3, area "
-        f"{area:.0f} A^2"
+        f" these are of the {counted} fitted states; surfaces at {text.counted(len(averaged), 'other state')} are "
+        f"averages or predicted, with less detail: volume {volume:.0f} A^3, area {area:.0f} A^2"
     )
 
 

@@ -131,12 +131,14 @@ def _run_from_start(
     """
     molecule = work.atoms.object
     was_on = molecule in _self.get_names("objects", enabled_only=1)
+    before = set(_self.get_names("objects"))
     in_gui(_self, _self.disable, molecule)
     try:
         return run_source(sources, _source_work(work, start, subject), say, _self, progress)
     except BaseException as error:
-        simulated = set(object_names(work.job.name, work.options)) - {work.start}
-        if not (isinstance(error, Cancelled) and simulated & set(_self.get_names("objects"))):
+        simulated = set(_self.get_names("objects")) & set(object_names(work.job.name, work.options)) - {work.start}
+        # Objects of an earlier run of this name may be there; where it was cancelled, nothing tells them apart.
+        if not (simulated if isinstance(error, Cancelled) else simulated - before):
             in_gui(_self, delete_objects, [work.start], _self)
             if was_on and molecule in _self.get_names("objects"):
                 in_gui(_self, _self.enable, molecule)

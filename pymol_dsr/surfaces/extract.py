@@ -23,6 +23,7 @@ from .periodic import (
     Molecules,
     box_warnings,
     check_box_lines,
+    find_breaks,
     made_whole,
     molecule_positions,
     read_cell,
@@ -162,10 +163,11 @@ def through_box(
     through = range(1, state_numbers[-1] + 1) if unwrap else sorted({1, *state_numbers})
     molecules, positions = molecule_positions(session, molecules, through)
     cells = {state: read_cell(molecules.atoms.object, state, _self) for state in positions}
-    check_box_lines(session, molecules, positions, cells)
+    breaks = find_breaks(molecules, positions, cells)
+    check_box_lines(session, molecules, positions, cells, breaks)
     if unwrap:
         return made_whole(molecules, positions, cells, remedies), []
-    return {}, box_warnings(molecules, positions, cells, state_numbers, remedies)
+    return {}, box_warnings(molecules, positions, cells, breaks, state_numbers, remedies)
 
 
 def _check_surface_type(name: str, remedies: Remedies, _self: Any) -> None:

@@ -300,18 +300,26 @@ def molecule_positions(
     return molecules.only(present), {state: xyz[places[present]] for state, (xyz, places) in read.items()}
 
 
+def find_breaks(
+    molecules: Molecules, positions: Mapping[int, Coordinates], cells: Mapping[int, Cell | None]
+) -> dict[int, Break | None]:
+    """Return the bonds that are too long in each state. positions: f4[N,3] Å of the molecules by state."""
+    return {state: find_break(molecules, state, xyz, cells[state]) for state, xyz in positions.items()}
+
+
 def check_box_lines(
     session: ObjectSession,
     molecules: Molecules,
     positions: Mapping[int, Coordinates],
     cells: Mapping[int, Cell | None],
+    breaks: Mapping[int, Break | None],
 ) -> None:
     """Raise ExtractError where PyMOL has read the lines with the box in AMBER's text trajectories as atoms.
 
-    Each such line moves all later coordinates on by one atom. positions: f4[N,3] Å of the molecules by state, rising.
+    Each such line moves all later coordinates on by one atom. positions: f4[N,3] Å of the molecules by state, rising;
+    breaks: their `find_breaks`.
     """
-    breaks = (find_break(molecules, state, xyz, cells[state]) for state, xyz in positions.items())
-    first_break = next(filter(None, breaks), None)
+    first_break = next(filter(None, breaks.values()), None)
     if first_break is None:
         return
     state = first_break.state
@@ -374,15 +382,16 @@ def box_warnings(
     molecules: Molecules,
     positions: Mapping[int, Coordinates],
     cells: Mapping[int, Cell | None],
+    breaks: Mapping[int, Break | None],
     wanted: Sequence[int],
     remedies: Remedies,
 ) -> list[str]:
     """Return a line where the box cuts the molecules in some states, or else where an atom leaps through it.
 
-    positions: f4[N,3] Å of the molecules in the wanted states and, where there is one, in the first state.
+    positions: f4[N,3] Å of the molecules in the wanted states and, where there is one, in the first state; breaks:
+    their `find_breaks`.
     """
     name = molecules.atoms.object
-    breaks = {state: find_break(molecules, state, xyz, cells[state]) for state, xyz in positions.items()}
     first_is_whole = 1 in breaks and breaks[1] is None
     remedy = unwrap_remedy(name, cells[wanted[0]], first_is_whole=first_is_whole, remedies=remedies)
     broken = [state_break for state in wanted if (state_break := breaks[state]) is not None]

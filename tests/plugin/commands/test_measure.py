@@ -192,11 +192,11 @@ def test_surfaces_between_five_fitted_states_are_not_in_the_summary():
         "speed 0.300 ± 0.000",
     ]
     assert lines[3:] == [
-        " these are of the 5 fitted states; the surfaces of the 2 others are averages with less detail: "
+        " these are of the 5 fitted states; surfaces at 2 other states are averages or predicted, with less detail: "
         "volume 2600 A^3, area 1300 A^2"
     ]
     [line] = measures.summary(Measurement([*fitted, averages[0]], []), (1, 9), 10)[3:]
-    assert "; the surface of the other one is an average with less detail: volume" in line
+    assert "; surfaces at 1 other state are averages or predicted, with less detail: volume" in line
     # Four are too few, as where two structures are joined.
     assert "area 1400 ± 100" in " ".join(measures.summary(Measurement(rows[1:5], []), (1, 9), 10)[1].split())
 

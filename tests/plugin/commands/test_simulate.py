@@ -14,6 +14,7 @@ from pymol_dsr.sources.simulation import estimate_text, time_simulation
 from pymol_dsr.surfaces.selections import generated_states
 from support.scene import coordinates
 from support.session import refused
+from support.waiting import wait_for
 
 
 @pytest.mark.system
@@ -73,6 +74,17 @@ def test_a_simulation_that_fails_after_its_preparation_leaves_the_scene_as_it_wa
         line = refused(cmd, dsr_simulate, "pep", 0.0008, temperature=310, resume=1, every=0.2, platform="Reference")
         assert line.startswith("temperature 310.0: the run that goes on has 300.0")
         assert cmd.get_names("objects") == ["pep"] and cmd.get_names("objects", enabled_only=1) == enabled
+
+
+@pytest.mark.system
+def test_a_replica_that_the_user_deletes_ends_the_run_and_the_others_keep_their_start(backend):
+    cmd, session = backend, session_of(backend)
+    dsr_simulate("pep", 0.01, replicas=2, every=0.2, platform="Reference", async_=1, _self=cmd)
+    wait_for(lambda: "pep_md_02" in cmd.get_names("objects"))
+    cmd.delete("pep_md_02")
+    wait_for(lambda: not session.sources.running)
+    assert {"pep_md_01", "pep_md_start"} <= set(cmd.get_names("objects"))
+    assert "pep" not in cmd.get_names("objects", enabled_only=1)
 
 
 @pytest.mark.system
